@@ -1,0 +1,83 @@
+# The developer manual: `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUF_VERSION := 1.75.0
+BUF := .cache/buf/node_modules/.bin/buf
+PROTOS := $(patsubst proto/%,%,$(wildcard proto/ratus/v1/*.proto))
+SERVICES := $(filter %_service.proto,$(PROTOS))
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+.PHONY: help serve test lint format proto proto-check buf bench clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/ratus: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(BIN)/ratus
+
+serve: $(BIN)/ratus ## install what is needed and serve on SQLite (options: make serve ARGS="--port 9000")
+	$(BIN)/ratus serve $(ARGS)
+
+test: $(VENV)/dev ## install what is needed, a real mongod included, and run the tests (options: make test ARGS="-k sqlite")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev proto-check buf ## style, types, import layers, protobuf contract, freshness of generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev ## rewrite the code in our style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/dev ## generate ratus/v1 from proto/
+	$(call generate,.)
+
+# $(call generate,DIRECTORY): the messages of all files, the stubs of those that have services
+define generate
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(SERVICES)
+endef
+
+proto-check: $(VENV)/dev ## fail when ratus/v1 is stale
+	rm -rf .cache/generated && mkdir -p .cache/generated
+	$(call generate,.cache/generated)
+	diff -r -x __init__.py -x __pycache__ .cache/generated/ratus/v1 ratus/v1
+
+# buf reads images that protoc made, since the google/rpc protos come from a Python package.
+define image
+	mkdir -p $(dir $(2))
+	cd $(1) && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. -I$(SITE) --include_imports --include_source_info -o $(CURDIR)/$(2) $$(ls ratus/v1/*.proto)
+endef
+
+$(BUF):
+	npm install --silent --no-audit --no-fund --prefix .cache/buf @bufbuild/buf@$(BUF_VERSION)
+
+# CI compares with the last commit on main before this one; elsewhere set AGAINST.
+AGAINST ?= $(shell git rev-parse --quiet --verify origin/main 2>/dev/null || git rev-parse --quiet --verify HEAD~1 2>/dev/null)
+
+buf: $(VENV)/dev $(BUF) ## lint the protobuf contract and look for breaking changes
+	$(call image,proto,.cache/proto.binpb)
+	$(BUF) lint .cache/proto.binpb --path ratus
+	@rm -rf .cache/against && mkdir -p .cache/against
+	@if [ -n "$(AGAINST)" ] && git cat-file -e "$(AGAINST):proto/ratus" 2>/dev/null; then \
+		git archive "$(AGAINST)" proto | tar -x -C .cache/against && $(MAKE) --no-print-directory breaking; \
+	else echo "buf breaking: no baseline yet"; fi
+
+.PHONY: breaking
+breaking:
+	$(call image,.cache/against/proto,.cache/against.binpb)
+	$(BUF) breaking .cache/proto.binpb --against .cache/against.binpb --path ratus
+
+clean: ## remove what make has made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,1 @@
+"""The core: rules applied, delivery, background jobs."""

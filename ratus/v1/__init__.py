@@ -1,0 +1,1 @@
+"""Generated from proto/ratus/v1 by `make proto`; never edited."""
