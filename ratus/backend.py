@@ -53,7 +53,7 @@ class Backend(Protocol):
     async def commit_task(self, commit: Commit) -> Task:
         """Apply a commit and answer the task after it; NotFound, NonceMismatch."""
 
-    async def commit_tasks(self, commits: Sequence[Commit], return_tasks: bool) -> list[Task | None | RatusError]:
+    async def commit_tasks(self, commits: Sequence[Commit], return_tasks: bool) -> list[Task | RatusError | None]:
         """Apply commits in order; for each an error, the task after it if asked for and it fits, else None."""
 
     async def list_topics(self, page: PageRequest) -> Page[Topic]:

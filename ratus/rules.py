@@ -206,7 +206,8 @@ def committed(task: Task, commit: Commit) -> Task | RatusError:
     """The task once a checked commit has been applied to it, or why it cannot be."""
     if commit.nonce and commit.nonce != task.nonce:
         return NonceMismatch()
-    assert commit.state is not None and not isinstance(commit.payload, bytes)
+    assert commit.state is not None
+    assert not isinstance(commit.payload, bytes)
     return msgspec.structs.replace(
         task,
         state=commit.state,
