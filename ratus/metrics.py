@@ -28,6 +28,10 @@ class Bounded(Generic[M]):
         child = self._children.get(values)
         if child is None:
             if len(self._children) >= MAX_LABEL_SETS:
-                return self._metric.labels(*((OTHER,) * self._chosen + values[self._chosen :]))
-            child = self._children[values] = self._metric.labels(*values)
+                return self._child((OTHER,) * self._chosen + values[self._chosen :])
+            child = self._children[values] = self._child(values)
+        return child
+
+    def _child(self, values: tuple[str, ...]) -> M:
+        child: M = self._metric.labels(*values)
         return child
