@@ -55,8 +55,11 @@ class Engine(Protocol):
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
         """Give the named task to the grant if it is pending, or in any state with `force`; NotFound, TaskNotPending."""
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Task | RatusError]:
-        """Apply commits in order; each becomes the task after it, or NotFound or NonceMismatch."""
+    async def commit(self, commits: Sequence[Commit], *, payloads: bool = True) -> list[Task | RatusError]:
+        """Apply commits in order; each becomes the task after it, or NotFound or NonceMismatch.
+
+        Without `payloads` the tasks may come without theirs, which spares reading them.
+        """
 
     async def extend(self, extensions: Sequence[Extension]) -> list[bool]:
         """Set the deadlines of promises that are held (active, same nonce); tell for each whether it was."""

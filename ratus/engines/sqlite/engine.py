@@ -1,0 +1,191 @@
+"""The engine: which operation answers which call, on which connection."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from ratus.config import SQLiteSettings
+from ratus.engines.sqlite import reads, schema, writes
+from ratus.engines.sqlite.rows import Value
+from ratus.engines.sqlite.worker import Operation, Worker
+from ratus.errors import NotFound, RatusError, StartError
+from ratus.model import Commit, Extension, Grant, Hold, Task, TaskState, Topic, TopicStats
+from ratus.times import MILLISECOND, from_ms, to_ms
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class SQLiteEngine:
+    """Tasks in one SQLite file, or in memory when the settings have no path."""
+
+    def __init__(self, settings: SQLiteSettings) -> None:
+        self._settings = settings
+        self.name = "memory" if settings.path is None else "sqlite"
+        self._lock: int | None = None
+
+    async def open(self) -> None:
+        """Lock and open the file, or create it; StartError."""
+        path = self._settings.path
+        if path is not None:
+            schema.check_header(path)
+            self._lock = _lock(path)
+        try:
+            connection = await asyncio.to_thread(schema.connect, path)
+        except StartError:
+            self._unlock()
+            raise
+        self._writes = writes.Writes(connection)
+        self._writer = Worker(connection, "sqlite-writer", writes=True)
+        self._reader = self._writer
+        if path is not None:
+            # A list must not keep writers waiting. In memory there is one connection only.
+            self._reader = Worker(schema.connect_reader(path), "sqlite-reader", writes=False)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close and unlock the file."""
+        if self._reader is not self._writer:
+            await self._reader.close()
+        await self._writer.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def check(self) -> None:
+        """Read a little."""
+        await self._read(reads.ping, None)
+
+    async def _read(self, operation: Operation[In, Out], entry: In) -> Out:
+        [result] = await self._reader.run(operation, (entry,))
+        return result
+
+    async def _write(self, operation: Operation[In, Out], entry: In) -> Out:
+        [result] = await self._writer.run(operation, (entry,))
+        return result
+
+    async def insert(self, tasks: Sequence[Task]) -> list[bool]:
+        return list(await self._writer.run(self._writes.insert, tasks))
+
+    async def upsert(self, tasks: Sequence[Task]) -> list[bool]:
+        return list(await self._writer.run(self._writes.upsert, tasks))
+
+    async def get(self, id: str) -> Task:
+        return _raise(await self._read(reads.get, id))
+
+    async def list_tasks(self, topic: str, after: str, skip: int, limit: int) -> list[Task]:
+        return await self._read(reads.list_tasks, (topic, after, skip, limit))
+
+    async def delete(self, id: str) -> int:
+        return await self._write(writes.delete, id)
+
+    async def delete_tasks(self, topic: str, state: int | None) -> int:
+        if state is None:
+            return await self._delete_all("topic = ?", topic)
+        return await self._delete_all("topic = ? AND state = ?", topic, state)
+
+    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+        if not grants:
+            return []
+        return list(await self._writer.run(writes.Claim(topic, max_bytes), grants))
+
+    async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
+        return _raise(await self._write(writes.promise, (id, grant, force)))
+
+    async def commit(self, commits: Sequence[Commit], *, payloads: bool = True) -> list[Task | RatusError]:
+        operation = writes.commit if payloads else writes.commit_without_payloads
+        return list(await self._writer.run(operation, commits))
+
+    async def extend(self, extensions: Sequence[Extension]) -> list[bool]:
+        return list(await self._writer.run(writes.extend, extensions))
+
+    async def release(self, holds: Sequence[Hold]) -> list[str | None]:
+        return list(await self._writer.run(writes.release, holds))
+
+    async def held(self, holds: Sequence[Hold]) -> list[bool]:
+        return list(await self._reader.run(reads.held, holds))
+
+    async def get_promise(self, id: str) -> Task:
+        task = await self.get(id)
+        if task.state != TaskState.ACTIVE:
+            raise NotFound
+        return task
+
+    async def list_promises(self, topic: str, after: str, skip: int, limit: int) -> list[Task]:
+        return await self._read(reads.list_promises, (topic, after, skip, limit))
+
+    async def delete_promise(self, id: str, nonce: str) -> str | None:
+        return await self._write(writes.delete_promise, (id, nonce))
+
+    async def delete_promises(self, topic: str) -> int:
+        return len(await self._free_all("topic = ? AND state = 1", topic))
+
+    async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
+        return await self._read(reads.list_topics, (after, skip, limit))
+
+    async def get_topic(self, topic: str) -> Topic:
+        return _raise(await self._read(reads.get_topic, topic))
+
+    async def get_stats(self, topic: str, now: datetime) -> TopicStats:
+        return await self._read(reads.get_stats, (topic, to_ms(now)))
+
+    async def delete_topics(self) -> int:
+        return await self._delete_all("true")
+
+    async def recover(self, now: datetime) -> list[str]:
+        return list(dict.fromkeys(await self._free_all("state = 1 AND deadline < ?", to_ms(now))))
+
+    async def expire(self, now: datetime) -> int:
+        await self._write(writes.forget_topics, None)
+        return await self._delete_all(
+            "state = 2 AND consumed < ?", to_ms(now) - self._settings.retention // MILLISECOND
+        )
+
+    async def next_scheduled(self, topic: str) -> datetime | None:
+        return _moment(await self._read(reads.next_scheduled, topic))
+
+    async def next_deadline(self) -> datetime | None:
+        return _moment(await self._read(reads.next_deadline, None))
+
+    async def _delete_all(self, condition: str, *bindings: Value) -> int:
+        """Delete what a condition selects now, in transactions that let others in between."""
+        condition, total = f"{condition} AND seq <= {await self._write(writes.last_seq, None)}", 0
+        while deleted := await self._write(writes.delete_some, (condition, bindings)):
+            total += deleted
+        return total
+
+    async def _free_all(self, condition: str, *bindings: Value) -> list[str]:
+        """Set what a condition selects back to pending; the topic of each."""
+        topics: list[str] = []
+        while freed := await self._write(writes.free_some, (condition, bindings)):
+            topics += freed
+        return topics
+
+
+def _lock(path: str) -> int:
+    """Take the lock of a queue file, which ends with the process; StartError if another process has it."""
+    try:
+        descriptor = os.open(schema.lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StartError(f"cannot open {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartError(f"{path} is held by another process") from None
+    return descriptor
+
+
+def _raise(result: Out | RatusError) -> Out:
+    if isinstance(result, RatusError):
+        raise result
+    return result
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else from_ms(milliseconds)

@@ -1,0 +1,140 @@
+"""The schema of the file, and which files are accepted.
+
+A file is ours when its header (https://sqlite.org/fileformat2.html#database_header) carries our application ID;
+its user version is the version of the schema. Both are read before SQLite touches the file, so that the file of
+another program or of a newer Ratus is left as it was.
+"""
+
+import os
+from typing import Final
+
+import apsw
+
+from ratus.errors import StartError
+
+APPLICATION_ID: Final = 0x52617475  # "Ratu"
+VERSION: Final = 1
+
+# `seq` is the order of insertion. The topic table is kept by triggers, so that counting never scans tasks.
+_SCHEMA: Final = """
+CREATE TABLE task (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    nonce TEXT NOT NULL,
+    producer TEXT NOT NULL,
+    consumer TEXT NOT NULL,
+    produced INTEGER NOT NULL,
+    scheduled INTEGER NOT NULL,
+    consumed INTEGER,
+    deadline INTEGER,
+    payload TEXT
+) STRICT;
+CREATE INDEX task_listed ON task (topic, id);
+CREATE INDEX task_due ON task (topic, scheduled) WHERE state = 0;
+CREATE INDEX task_promised ON task (topic, id) WHERE state = 1;
+CREATE INDEX task_deadline ON task (deadline) WHERE state = 1;
+CREATE INDEX task_consumed ON task (consumed) WHERE state = 2;
+
+CREATE TABLE topic (
+    name TEXT PRIMARY KEY,
+    pending INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    archived INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER task_inserted AFTER INSERT ON task BEGIN
+    INSERT INTO topic VALUES (new.topic, new.state = 0, new.state = 1, new.state = 2, new.state = 3)
+    ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, active = active + excluded.active,
+        completed = completed + excluded.completed, archived = archived + excluded.archived;
+END;
+CREATE TRIGGER task_deleted AFTER DELETE ON task BEGIN
+    UPDATE topic SET pending = pending - (old.state = 0), active = active - (old.state = 1),
+        completed = completed - (old.state = 2), archived = archived - (old.state = 3) WHERE name = old.topic;
+END;
+CREATE TRIGGER task_changed AFTER UPDATE OF state ON task
+WHEN old.topic = new.topic AND old.state <> new.state BEGIN
+    UPDATE topic SET pending = pending + (new.state = 0) - (old.state = 0),
+        active = active + (new.state = 1) - (old.state = 1),
+        completed = completed + (new.state = 2) - (old.state = 2),
+        archived = archived + (new.state = 3) - (old.state = 3) WHERE name = new.topic;
+END;
+CREATE TRIGGER task_moved AFTER UPDATE OF topic ON task WHEN old.topic <> new.topic BEGIN
+    UPDATE topic SET pending = pending - (old.state = 0), active = active - (old.state = 1),
+        completed = completed - (old.state = 2), archived = archived - (old.state = 3) WHERE name = old.topic;
+    INSERT INTO topic VALUES (new.topic, new.state = 0, new.state = 1, new.state = 2, new.state = 3)
+    ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, active = active + excluded.active,
+        completed = completed + excluded.completed, archived = archived + excluded.archived;
+END;
+"""
+
+
+def check_header(path: str) -> None:
+    """Refuse what is no file of ours, without SQLite; StartError."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StartError(f"cannot open {path}: {error.strerror}") from None
+    if not header:
+        return
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise StartError(f"{path} is not a Ratus queue: it is no SQLite database")
+    _check_versions(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
+
+
+def _check_versions(path: str, application_id: int, version: int) -> None:
+    if application_id != APPLICATION_ID:
+        raise StartError(f"{path} is not a Ratus queue: it belongs to another program")
+    if version > VERSION:
+        raise StartError(f"{path} was written by a newer Ratus (schema {version}; this one knows up to {VERSION})")
+
+
+def connect(path: str | None) -> apsw.Connection:
+    """Open the connection that writes, and create the schema in a new file; StartError.
+
+    The schema is created with a rollback journal, so that from the first moment on the header, which
+    `check_header` reads, says whose file it is; only then is the file switched to WAL.
+    """
+    try:
+        connection = apsw.Connection(path or ":memory:", statementcachesize=256)
+        connection.set_busy_timeout(1000)
+        _prepare(connection, path)
+    except apsw.Error as error:
+        raise StartError(f"cannot open {path}: {str(error) or type(error).__name__}") from None
+    return connection
+
+
+def _prepare(connection: apsw.Connection, path: str | None) -> None:
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}")
+        connection.execute(_SCHEMA)
+        connection.execute("COMMIT")
+    _check_versions(
+        path or "memory", connection.pragma("application_id"), connection.pragma("user_version")
+    )  # again, as the file may have a journal that says more than its header
+    if path is not None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA cache_size = -65536")
+
+
+def connect_reader(path: str) -> apsw.Connection:
+    """Open a connection that only reads and never checkpoints."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(1000)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def lock_path(path: str) -> str:
+    """The file whose lock says that a process serves the queue; beside the database, whose own locks are SQLite's."""
+    return os.path.realpath(path) + ".lock"
