@@ -1,0 +1,140 @@
+"""What happens around every call: decoding, errors, metrics, and the end of service.
+
+The generated code registers handlers on a server; `Calls` takes its place, wraps each handler in one coroutine and
+passes them on. That costs less than a chain of interceptors, which grpc.aio runs anew for every call.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from ratus.config import MAX_REQUEST_BYTES
+from ratus.errors import BadRequest, Draining, Internal, RatusError, TooLarge
+from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
+from ratus.rpc.metrics import Meter
+
+# Messages up to here are read, so that those beyond the bound get an answer of ours with all its details; what is
+# still larger is refused by the gRPC library with the same code.
+MAX_RECEIVE_BYTES: Final = 2 * MAX_REQUEST_BYTES
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+
+_OWN: Final = "ratus."
+_TYPES: Final = {
+    (False, False): "unary",
+    (True, False): "client_stream",
+    (False, True): "server_stream",
+    (True, True): "bidi_stream",
+}
+
+_logger = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of one server: registers handlers, knows those under way, and refuses new ones once it drains."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._draining = False
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """What generated code calls first; the handlers in it cannot be wrapped, and they come again."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Register the handlers of a service, each wrapped."""
+        wrapped = {method: self._wrapped(service, method, handler) for method, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+    def drain(self) -> None:
+        """Refuse new calls of our services with Draining."""
+        self._draining = True
+
+    async def ended(self) -> None:
+        """Wait until no call is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _wrapped(
+        self, service: str, method: str, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        streams = (handler.request_streaming, handler.response_streaming)
+        meter = Meter(_TYPES[streams], service, method)
+        refusable = service.startswith(_OWN)
+        serializer = handler.response_serializer
+        match streams:
+            case (False, False):
+                call = self._call(handler.unary_unary, meter, handler.request_deserializer, refusable)
+                return grpc.unary_unary_rpc_method_handler(call, response_serializer=serializer)
+            case (False, True):
+                call = self._call(handler.unary_stream, meter, handler.request_deserializer, refusable)
+                return grpc.unary_stream_rpc_method_handler(call, response_serializer=serializer)
+            case (True, True):
+                call = self._call(handler.stream_stream, meter, None, refusable)
+                return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, serializer)
+        raise NotImplementedError(f"{service}/{method}: client streaming is not used")
+
+    def _call(self, behaviour: Any, meter: Meter, parse: Callable[[bytes], Any] | None, refusable: bool) -> Behaviour:
+        """The coroutine function around a handler; without `parse` the request is passed on as it is."""
+        tasks = self._tasks
+
+        async def call(request: Any, context: Context) -> Any:
+            begin = perf_counter()
+            meter.start()
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            code = grpc.StatusCode.OK
+            try:
+                if refusable and self._draining:
+                    raise Draining
+                if parse is not None:
+                    request = _decoded(request, parse)
+                return await behaviour(request, context)
+            except RatusError as error:
+                code = code_of(error)
+                await _abort(context, error)
+            except asyncio.CancelledError:
+                code = _cancellation(context)
+                raise
+            except grpc.aio.AbortError:
+                code = context.code()
+                raise
+            except grpc.aio.BaseError:  # the client went away while we were writing
+                code = _cancellation(context)
+                raise
+            except Exception:
+                _logger.exception("a gRPC call failed")
+                code = grpc.StatusCode.INTERNAL
+                await _abort(context, Internal())
+            finally:
+                tasks.discard(task)
+                meter.finish(code, perf_counter() - begin)
+
+        return call
+
+
+def _decoded(request: bytes, parse: Callable[[bytes], Any]) -> Any:
+    if len(request) > MAX_REQUEST_BYTES:
+        raise TooLarge(f"a request of {len(request)} bytes exceeds the maximum of {MAX_REQUEST_BYTES}")
+    try:
+        return parse(request)
+    except DecodeError as error:
+        raise BadRequest(f"malformed message: {error}") from None
+
+
+def _cancellation(context: Context) -> grpc.StatusCode:
+    return grpc.StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else grpc.StatusCode.CANCELLED
+
+
+async def _abort(context: Context, error: RatusError) -> None:
+    status = to_status(error)
+    await context.abort(code_of(error), status.message, ((DETAILS_KEY, status.SerializeToString()),))

@@ -1,0 +1,87 @@
+"""PromiseService on the core service."""
+
+# ruff: noqa: N802 (the methods are named by the contract)
+
+from typing import Any, NoReturn
+
+import grpc
+
+from ratus.core.service import Service
+from ratus.model import Task
+from ratus.rpc import wire
+from ratus.rpc.paging import page_fields
+from ratus.v1 import promise_service_pb2 as pb
+from ratus.v1 import promise_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
+    """Makes and deletes promises, and delivers tasks."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def ListPromises(self, request: pb.ListPromisesRequest, context: Context) -> pb.ListPromisesResponse:
+        """A page of the promises of a topic, or of all."""
+        page = await page_fields(self._service.list_promises(request.topic, wire.read_page(request)))
+        return pb.ListPromisesResponse(promises=map(wire.write_promise, page.items), next_page_token=page.next_token)
+
+    async def GetPromise(self, request: pb.GetPromiseRequest, context: Context) -> pb.GetPromiseResponse:
+        """The promise on an active task."""
+        return pb.GetPromiseResponse(promise=wire.write_promise(await self._service.get_promise(request.id)))
+
+    async def InsertPromise(self, request: pb.InsertPromiseRequest, context: Context) -> pb.InsertPromiseResponse:
+        """Claim the named task if it is pending."""
+        task = await self._service.insert_promise(wire.read_promise(request.promise))
+        return pb.InsertPromiseResponse(task=wire.write_task(task))
+
+    async def UpsertPromise(self, request: pb.UpsertPromiseRequest, context: Context) -> pb.UpsertPromiseResponse:
+        """Claim the named task in any state."""
+        task = await self._service.upsert_promise(wire.read_promise(request.promise))
+        return pb.UpsertPromiseResponse(task=wire.write_task(task))
+
+    async def DeletePromise(self, request: pb.DeletePromiseRequest, context: Context) -> pb.DeletePromiseResponse:
+        """Set an active task back to pending."""
+        return pb.DeletePromiseResponse(deleted=await self._service.delete_promise(request.id, request.nonce))
+
+    async def DeletePromises(self, request: pb.DeletePromisesRequest, context: Context) -> pb.DeletePromisesResponse:
+        """Set the active tasks of a topic back to pending."""
+        return pb.DeletePromisesResponse(deleted=await self._service.delete_promises(request.topic))
+
+    async def ClaimTasks(self, request: pb.ClaimTasksRequest, context: Context) -> pb.ClaimTasksResponse:
+        """Claim the next due tasks of a topic; a client that goes away cancels the wait."""
+        if request.request_id:
+            await _unimplemented(context, "request_id")
+        tasks = await self._service.claim_tasks(wire.read_claim(request))
+        return pb.ClaimTasksResponse(tasks=map(wire.write_task, tasks))
+
+    async def Poll(  # type: ignore[override]  # a coroutine that writes, which the stubs do not know
+        self, request: pb.PollRequest, context: Context
+    ) -> None:
+        """Deliver tasks as they become due, for as long as the client listens."""
+        if request.HasField("heartbeat"):
+            await _unimplemented(context, "heartbeat")
+        subscription = self._service.subscribe(wire.read_poll(request))
+        unsent: list[Task] = []
+        try:
+            while True:
+                unsent = await subscription.next()
+                await context.write(pb.PollResponse(tasks=map(wire.write_task, unsent)))
+                unsent = []
+        finally:
+            subscription.close(unsent=unsent)  # must not wait: an await would be cancelled here
+
+    async def ExtendPromises(self, request: pb.ExtendPromisesRequest, context: Context) -> NoReturn:
+        """Not served yet."""
+        await _unimplemented(context, "ExtendPromises")
+
+    async def Work(  # type: ignore[override]
+        self, requests: object, context: Context
+    ) -> NoReturn:
+        """Not served yet."""
+        await _unimplemented(context, "Work")
+
+
+async def _unimplemented(context: Context, what: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{what} is not served by this version")

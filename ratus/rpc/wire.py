@@ -1,0 +1,276 @@
+"""Converters between protobuf messages and the structs of the model.
+
+`read_` makes a struct of a message, `write_` a message of a struct. Messages are built by keyword, which is what is
+fast. The rules are not applied here, but what cannot be carried over is refused in their words.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from msgspec import Raw
+
+from ratus.model import (
+    ClaimRequest,
+    Commit,
+    PageRequest,
+    PollRequest,
+    Promise,
+    Task,
+    TaskInput,
+    Topic,
+    TopicStats,
+)
+from ratus.rpc.times import read_duration, read_time, write_duration, write_time
+from ratus.rules import check_claim, check_name, check_state
+from ratus.v1 import promise_pb2, promise_service_pb2, task_pb2, topic_pb2, topic_service_pb2
+
+M = TypeVar("M", bound=Message)
+
+MIN_INT32: Final = -(2**31)
+MAX_INT32: Final = 2**31 - 1
+
+
+def build(message: type[M], **fields: Any) -> M:
+    """A message of these fields; BadRequest, as the rules say it, for a text with lone surrogates."""
+    try:
+        return message(**fields)
+    except UnicodeEncodeError:
+        for name, value in fields.items():
+            if isinstance(value, str):
+                check_name(value, name)
+        raise
+
+
+def read_state(state: int, what: str = "state") -> int | None:
+    """The REST number of a state, None for unspecified; BadRequest beyond the enum."""
+    return check_state(state - 1, what) if state else None
+
+
+def write_state(state: int | None, what: str = "state") -> Any:
+    """The protobuf number of a state; BadRequest for what it could not carry."""
+    if state is None:
+        return 0
+    if state == -1 or not MIN_INT32 <= state < MAX_INT32:
+        check_state(state, what)
+    return state + 1
+
+
+def _moment(message: Any, field: str) -> datetime | None:
+    return read_time(getattr(message, field), field) if message.HasField(field) else None
+
+
+def _span(message: Any, field: str) -> timedelta | None:
+    return read_duration(getattr(message, field), field) if message.HasField(field) else None
+
+
+def write_task(task: Task) -> task_pb2.Task:
+    """The message of a stored task."""
+    return task_pb2.Task(
+        id=task.id,
+        topic=task.topic,
+        state=task.state + 1,  # type: ignore[arg-type]
+        nonce=task.nonce,
+        producer=task.producer,
+        consumer=task.consumer,
+        produced=write_time(task.produced),
+        scheduled=write_time(task.scheduled),
+        consumed=write_time(task.consumed),
+        deadline=write_time(task.deadline),
+        payload=b"" if task.payload is None else bytes(task.payload),
+    )
+
+
+def read_task(message: task_pb2.Task) -> Task:
+    """The stored task that a server has sent."""
+    return Task(
+        id=message.id,
+        topic=message.topic,
+        state=message.state - 1,
+        nonce=message.nonce,
+        producer=message.producer,
+        consumer=message.consumer,
+        produced=read_time(message.produced, "produced"),
+        scheduled=read_time(message.scheduled, "scheduled"),
+        consumed=_moment(message, "consumed"),
+        deadline=_moment(message, "deadline"),
+        payload=Raw(payload) if (payload := message.payload) else None,
+    )
+
+
+def read_task_input(message: task_pb2.Task) -> TaskInput:
+    """The task that a client gives."""
+    return TaskInput(
+        id=message.id,
+        topic=message.topic,
+        state=read_state(message.state),
+        nonce=message.nonce,
+        producer=message.producer,
+        consumer=message.consumer,
+        produced=_moment(message, "produced"),
+        scheduled=_moment(message, "scheduled"),
+        consumed=_moment(message, "consumed"),
+        deadline=_moment(message, "deadline"),
+        payload=message.payload or None,
+        defer=_span(message, "defer"),
+    )
+
+
+def write_task_input(task: TaskInput) -> task_pb2.Task:
+    """The message of a task that a client gives."""
+    return build(
+        task_pb2.Task,
+        id=task.id,
+        topic=task.topic,
+        state=write_state(task.state),
+        nonce=task.nonce,
+        producer=task.producer,
+        consumer=task.consumer,
+        produced=write_time(task.produced),
+        scheduled=write_time(task.scheduled),
+        consumed=write_time(task.consumed),
+        deadline=write_time(task.deadline),
+        payload=task.payload,
+        defer=write_duration(task.defer),
+    )
+
+
+def read_commit(id: str, message: task_pb2.Commit) -> Commit:
+    """The commit on a task that a client gives."""
+    return Commit(
+        id=id,
+        nonce=message.nonce,
+        topic=message.topic,
+        state=read_state(message.state, "target state"),
+        scheduled=_moment(message, "scheduled"),
+        payload=message.payload or None,
+        defer=_span(message, "defer"),
+    )
+
+
+def write_commit(commit: Commit) -> task_pb2.Commit:
+    """The message of a commit that a client gives; the ID of the task travels beside it."""
+    return build(
+        task_pb2.Commit,
+        nonce=commit.nonce,
+        topic=commit.topic,
+        state=write_state(commit.state, "target state"),
+        scheduled=write_time(commit.scheduled),
+        payload=None if commit.payload is None else bytes(commit.payload),
+        defer=write_duration(commit.defer),
+    )
+
+
+def read_promise(message: promise_pb2.Promise) -> Promise:
+    """The promise that a client gives or a server has sent."""
+    return Promise(
+        id=message.id,
+        consumer=message.consumer,
+        deadline=_moment(message, "deadline"),
+        timeout=_span(message, "timeout"),
+    )
+
+
+def write_promise(promise: Promise) -> promise_pb2.Promise:
+    """The message of a promise."""
+    return build(
+        promise_pb2.Promise,
+        id=promise.id,
+        consumer=promise.consumer,
+        deadline=write_time(promise.deadline),
+        timeout=write_duration(promise.timeout),
+    )
+
+
+def read_claim(message: promise_service_pb2.ClaimTasksRequest) -> ClaimRequest:
+    """The claim that a client makes."""
+    return ClaimRequest(
+        topic=message.topic,
+        consumer=message.consumer,
+        deadline=_moment(message, "deadline"),
+        timeout=_span(message, "timeout"),
+        limit=message.limit,
+        wait=_span(message, "wait"),
+        request_id=message.request_id,
+    )
+
+
+def write_claim(request: ClaimRequest) -> promise_service_pb2.ClaimTasksRequest:
+    """The message of a claim."""
+    if not MIN_INT32 <= request.limit <= MAX_INT32:
+        check_claim(request)
+    return build(
+        promise_service_pb2.ClaimTasksRequest,
+        topic=request.topic,
+        consumer=request.consumer,
+        deadline=write_time(request.deadline),
+        timeout=write_duration(request.timeout),
+        limit=request.limit,
+        wait=write_duration(request.wait),
+        request_id=request.request_id,
+    )
+
+
+def read_poll(message: promise_service_pb2.PollRequest) -> PollRequest:
+    """What a streaming consumer wants."""
+    return PollRequest(
+        topics=list(message.topics),
+        consumer=message.consumer,
+        timeout=_span(message, "timeout"),
+        max_in_flight=message.max_in_flight,
+        max_bytes=message.max_bytes,
+        release_on_close=message.release_on_close,
+        heartbeat=_span(message, "heartbeat"),
+    )
+
+
+def read_page(message: Any) -> PageRequest:
+    """The page that a client asks for, in a request for a list."""
+    return PageRequest(limit=message.page_size, offset=message.skip, token=message.page_token)
+
+
+def write_page(page: PageRequest) -> dict[str, Any]:
+    """The fields of a request for a page. Numbers beyond 32 bits stay beyond every bound of the server."""
+    return {
+        "page_size": max(MIN_INT32, min(page.limit, MAX_INT32)),
+        "skip": max(MIN_INT32, min(page.offset, MAX_INT32)),
+        "page_token": page.token,
+    }
+
+
+def write_topic(topic: Topic) -> topic_pb2.Topic:
+    """The message of a topic."""
+    return topic_pb2.Topic(name=topic.name, count=topic.count)
+
+
+def read_topic(message: topic_pb2.Topic) -> Topic:
+    """The topic that a server has sent."""
+    return Topic(name=message.name, count=message.count)
+
+
+def write_stats(stats: TopicStats) -> topic_service_pb2.GetTopicStatsResponse:
+    """The message of the statistics of a topic."""
+    return topic_service_pb2.GetTopicStatsResponse(
+        pending=stats.pending,
+        active=stats.active,
+        completed=stats.completed,
+        archived=stats.archived,
+        due=stats.due,
+        oldest_due=write_time(stats.oldest_due),
+        next_scheduled=write_time(stats.next_scheduled),
+        waiting_consumers=stats.waiting_consumers,
+    )
+
+
+def read_stats(message: topic_service_pb2.GetTopicStatsResponse) -> TopicStats:
+    """The statistics that a server has sent."""
+    return TopicStats(
+        pending=message.pending,
+        active=message.active,
+        completed=message.completed,
+        archived=message.archived,
+        due=message.due,
+        oldest_due=_moment(message, "oldest_due"),
+        next_scheduled=_moment(message, "next_scheduled"),
+        waiting_consumers=message.waiting_consumers,
+    )
