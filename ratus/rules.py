@@ -9,9 +9,31 @@ from typing import Final, TypeVar
 import msgspec
 
 from ratus import payload
-from ratus.config import DEFAULT_TIMEOUT, MAX_BATCH, MAX_CLAIM, MAX_NAME_BYTES, MAX_WAIT, Limits
+from ratus.config import (
+    DEFAULT_TIMEOUT,
+    MAX_BATCH,
+    MAX_CLAIM,
+    MAX_HEARTBEAT,
+    MAX_IN_FLIGHT,
+    MAX_NAME_BYTES,
+    MAX_WAIT,
+    MIN_HEARTBEAT,
+    Limits,
+)
 from ratus.errors import BadRequest, NonceMismatch, RatusError, TooLarge
-from ratus.model import ClaimRequest, Commit, Extension, Grant, Hold, PageRequest, Promise, Task, TaskInput, TaskState
+from ratus.model import (
+    ClaimRequest,
+    Commit,
+    Extension,
+    Grant,
+    Hold,
+    PageRequest,
+    PollRequest,
+    Promise,
+    Task,
+    TaskInput,
+    TaskState,
+)
 from ratus.times import after
 
 In = TypeVar("In")
@@ -140,6 +162,27 @@ def check_claim(request: ClaimRequest) -> ClaimRequest:
     if not timedelta(0) <= wait <= MAX_WAIT:
         raise BadRequest("must not be negative nor exceed the maximum of 10m", field="wait")
     return msgspec.structs.replace(request, limit=request.limit or 1, wait=wait)
+
+
+def check_poll(request: PollRequest) -> PollRequest:
+    """A stream within the bounds, its window and timeout set."""
+    if not request.topics:
+        raise BadRequest("must not be empty", field="topics")
+    for index, topic in enumerate(request.topics):
+        check_topic(topic, f"topics[{index}]")
+    check_name(request.consumer, "consumer")
+    timeout = DEFAULT_TIMEOUT if request.timeout is None else request.timeout
+    if timeout <= timedelta(0):
+        raise BadRequest("must be positive", field="timeout")
+    if not 0 <= request.max_in_flight <= MAX_IN_FLIGHT:
+        raise BadRequest(
+            f"{request.max_in_flight} is not within 0 and the maximum of {MAX_IN_FLIGHT}", field="max_in_flight"
+        )
+    if request.max_bytes < 0:
+        raise BadRequest("must not be negative", field="max_bytes")
+    if request.heartbeat is not None and not MIN_HEARTBEAT <= request.heartbeat <= MAX_HEARTBEAT:
+        raise BadRequest("is not within 1s and 5m", field="heartbeat")
+    return msgspec.structs.replace(request, max_in_flight=request.max_in_flight or 1, timeout=timeout)
 
 
 def check_commit(given: Commit, now: datetime, limits: Limits) -> Commit:

@@ -17,6 +17,7 @@ class Engine(Protocol):
     """Where the tasks live."""
 
     name: str
+    shared: bool  # whether other processes may change the tasks too
 
     async def open(self) -> None:
         """Get ready; StartError if this can never work. Returns while a remote storage is still unreachable."""

@@ -22,6 +22,8 @@ Out = TypeVar("Out")
 class SQLiteEngine:
     """Tasks in one SQLite file, or in memory when the settings have no path."""
 
+    shared = False
+
     def __init__(self, settings: SQLiteSettings) -> None:
         self._settings = settings
         self.name = "memory" if settings.path is None else "sqlite"

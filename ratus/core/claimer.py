@@ -1,0 +1,239 @@
+"""One claimer a topic: it gathers all consumers that want tasks now and feeds them in turn from batched claims.
+
+So consumers of one process do not fight over the head of the queue, concurrent claims become one batch while the
+one before is under way, and streams and unary claims get their tasks in the same order from the same index.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from ratus import times
+from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
+from ratus.engines.base import Engine
+from ratus.errors import Internal, RatusError, StorageUnavailable
+from ratus.model import Grant, Task
+
+_log: Final = logging.getLogger(__name__)
+
+_FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; four times as many while that is few
+_FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
+_LONGEST_PAUSE: Final = 2.0
+_CLOCK_CHECK: Final = 5.0  # seconds between looks at the clock, which may have been set
+_SLOW_POLL: Final = 1.0  # seconds, where other processes add tasks that nobody tells us about
+
+
+class Consumer(Protocol):
+    """Whoever wants tasks of a topic. None of its methods waits."""
+
+    @property
+    def wanted(self) -> int:
+        """The number of tasks that somebody is waiting for the answer of; 0 for a stream, which has time."""
+
+    def reserve(self) -> bool:
+        """Keep a place for one more task of the claim that is put together now; whether there was one."""
+
+    def grant(self, now: datetime) -> Grant:
+        """What the promise for one task sets on it."""
+
+    def deliver(self, tasks: list[Task], unused: int) -> list[Task]:
+        """Take tasks, and back the places that were kept for more; give back tasks that cannot be taken."""
+
+    def dry(self) -> None:
+        """The topic had no due task."""
+
+    def fail(self, error: RatusError, unused: int) -> None:
+        """A claim failed; take back the places that were kept for it."""
+
+
+class Claimer:
+    """Feeds the hungry ones among the consumers of one topic."""
+
+    def __init__(
+        self,
+        topic: str,
+        engine: Engine,
+        *,
+        claimed: Callable[[Sequence[Task]], None],
+        release: Callable[[Sequence[Task]], None],
+    ) -> None:
+        self._topic = topic
+        self._engine = engine
+        self._claimed = claimed
+        self._release = release
+        self._consumers: set[Consumer] = set()
+        self._hungry: dict[Consumer, None] = {}  # in the order of their turns
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._size = _FIRST_SLOTS  # of the next claim, unless more is known to be due or wanted
+        self._news = 0  # tasks that became due since the last claim, as far as we know
+        self._dry = False  # no task was due, and none has become due since, as far as we know
+        self._due_at: datetime | None = None  # the earliest known time of a task that is not due yet
+        self._due_at_known = False  # whether the storage was asked for it
+
+    @property
+    def waiting(self) -> int:
+        """The number of hungry consumers."""
+        return len(self._hungry)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nobody to feed, now or later."""
+        return not self._consumers
+
+    def attach(self, consumer: Consumer) -> None:
+        """Know a consumer."""
+        self._consumers.add(consumer)
+
+    def detach(self, consumer: Consumer) -> None:
+        """Forget a consumer; what is under way for it is offered to it still."""
+        self._consumers.discard(consumer)
+        self.leave(consumer)
+
+    def stop(self) -> None:
+        """End at once, whatever is under way."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def join(self, consumer: Consumer) -> None:
+        """Feed an attached consumer from the next claim on."""
+        self._hungry.setdefault(consumer)
+        self._wake.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"claimer of {self._topic}")
+
+    def leave(self, consumer: Consumer) -> None:
+        """Feed a consumer no more until it joins again."""
+        self._hungry.pop(consumer, None)
+
+    def notify(self, scheduled: datetime, now: datetime) -> None:
+        """A task has become pending."""
+        if scheduled <= now:
+            self._news += 1
+            self._dry = False
+        elif self._due_at is None or scheduled < self._due_at:
+            self._due_at = scheduled
+        else:
+            return
+        if self._hungry:
+            self._wake.set()
+
+    def recheck(self) -> None:
+        """Tasks may have become pending, nobody knows when to be executed."""
+        self._due_at_known = self._dry = False
+        if self._hungry:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        pause = 0.0
+        try:
+            while True:
+                self._wake.clear()
+                if self._is_due():
+                    self._due_at, self._due_at_known, self._dry = None, False, False
+                try:
+                    await self._feed()
+                    await self._learn_due_at()
+                    pause = 0.0
+                except StorageUnavailable:
+                    pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
+                await self._sleep(pause)
+        except Exception:
+            _log.exception("the claimer of topic %r has failed", self._topic)
+            for consumer in list(self._consumers):
+                consumer.fail(Internal(), 0)
+            raise
+        finally:
+            self._task = None
+
+    def _is_due(self) -> bool:
+        return self._due_at is not None and self._due_at <= times.now()
+
+    async def _sleep(self, pause: float) -> None:
+        """Wait for a wake-up, for the time of the next task, or for a pause after a failure to be over."""
+        while not self._wake.is_set():
+            if not self._hungry:
+                await self._wake.wait()
+                return
+            seconds = pause or (_SLOW_POLL if self._engine.shared else _CLOCK_CHECK)
+            if self._due_at is not None and not pause:
+                seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                if pause or self._engine.shared:
+                    self._dry = False
+                    return
+                if self._is_due():
+                    return
+
+    async def _learn_due_at(self) -> None:
+        """Ask the storage for the time of the next task, where it is not known."""
+        if self._dry and not self._due_at_known and self._hungry:
+            self._due_at_known = True
+            stored = await self._engine.next_scheduled(self._topic)
+            if stored is not None and (self._due_at is None or stored < self._due_at):
+                self._due_at = stored
+
+    async def _feed(self) -> None:
+        """Claim until the topic has no due task or its consumers have no room."""
+        while True:
+            asked = list(self._hungry)
+            wanted = sum(consumer.wanted for consumer in asked)
+            if self._dry and not wanted:
+                return
+            size = min(max(self._size, self._news, wanted), MAX_CLAIM)
+            slots = _reserve(asked, size)
+            if not slots:
+                return
+            self._news, self._dry = 0, True  # unless we are told otherwise from here on
+            tasks = await self._claim(slots)
+            if not tasks:
+                for consumer in asked:
+                    consumer.dry()
+                return
+            self._dry = False
+            self._size = min(4 * size, MAX_CLAIM) if len(tasks) == size else _FIRST_SLOTS
+
+    async def _claim(self, slots: list[Consumer]) -> list[Task]:
+        """Claim a task for every slot and deliver what there is."""
+        places = dict.fromkeys(slots, 0)
+        for consumer in slots:
+            places[consumer] += 1
+        now = times.now()
+        try:
+            tasks = await self._engine.claim(self._topic, [slot.grant(now) for slot in slots], MAX_ANSWER_BYTES)
+        except RatusError as error:
+            self._dry = False
+            for consumer, count in places.items():
+                consumer.fail(error, count)
+            raise
+        self._claimed(tasks)
+        self._deliver(slots, places, tasks)
+        return tasks
+
+    def _deliver(self, slots: list[Consumer], places: dict[Consumer, int], tasks: list[Task]) -> None:
+        portions: dict[Consumer, list[Task]] = {consumer: [] for consumer in places}
+        for consumer, task in zip(slots, tasks, strict=False):
+            portions[consumer].append(task)
+        refused: list[Task] = []
+        for consumer, portion in portions.items():
+            if portion and consumer in self._hungry:  # whoever was served goes to the end of the line
+                del self._hungry[consumer]
+                self._hungry[consumer] = None
+            refused += consumer.deliver(portion, places[consumer] - len(portion))
+        if refused:
+            self._release(refused)
+
+
+def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:
+    """One place of every consumer in turn, until none has room."""
+    slots: list[Consumer] = []
+    turn = consumers
+    while turn and len(slots) < most:
+        turn = [consumer for consumer in turn[: most - len(slots)] if consumer.reserve()]
+        slots += turn
+    return slots

@@ -1,0 +1,144 @@
+"""Delivery: which consumers of this process wait for which topic, and what wakes them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ratus.core.claimer import Claimer
+from ratus.core.consumers import Claimant, Subscription
+from ratus.core.windows import Windows
+from ratus.engines.base import Engine
+from ratus.errors import Draining, StorageUnavailable, TooMany
+from ratus.model import ClaimRequest, Hold, PollRequest, Task, TaskState
+
+_log: Final = logging.getLogger(__name__)
+
+MAX_WAITERS: Final = 100_000  # calls and streams of this process
+_IDLE_CLAIMERS: Final = 1000  # kept for topics without consumers
+_RELEASE_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds; a promise that cannot be released ends by its deadline
+
+
+class Delivery:
+    """Hands due tasks to the consumers of this process."""
+
+    def __init__(self, engine: Engine, claimed: Callable[[Sequence[Task]], None]) -> None:
+        self.windows = Windows()
+        self._engine = engine
+        self._claimed = claimed
+        self._claimers: dict[str, Claimer] = {}
+        self._claimants: set[Claimant] = set()
+        self._subscriptions: set[Subscription] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    async def claim(self, request: ClaimRequest) -> list[Task]:
+        """Claim tasks for a call. A caller that is cancelled gets none: what was claimed for it is released."""
+        self._admit()
+        claimer = self._claimer(request.topic)
+        claimant = Claimant(request)
+        self._claimants.add(claimant)
+        claimer.attach(claimant)
+        claimer.join(claimant)
+        try:
+            return await claimant.answer()
+        except asyncio.CancelledError:
+            self._release_tasks(claimant.abandon())
+            raise
+        finally:
+            claimer.detach(claimant)
+            self._claimants.discard(claimant)
+
+    def subscribe(self, request: PollRequest) -> Subscription:
+        """Open a stream; Draining, TooMany."""
+        self._admit()
+        claimers = [self._claimer(topic) for topic in dict.fromkeys(request.topics)]
+        subscription = Subscription(request, self.windows, claimers, self._on_close)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def _admit(self) -> None:
+        if self._draining:
+            raise Draining("connect elsewhere")
+        if len(self._claimants) + len(self._subscriptions) >= MAX_WAITERS:
+            raise TooMany(f"{MAX_WAITERS} calls and streams are waiting")
+
+    def _on_close(self, subscription: Subscription, holds: Sequence[Hold]) -> None:
+        self._subscriptions.discard(subscription)
+        self._release(holds)
+
+    def waiting(self, topic: str) -> int:
+        """The number of consumers of this process that wait for a topic."""
+        claimer = self._claimers.get(topic)
+        return 0 if claimer is None else claimer.waiting
+
+    def pending(self, tasks: Iterable[Task], now: datetime) -> None:
+        """Wake consumers for those of the tasks that are pending."""
+        if self._claimers:
+            for task in tasks:
+                if task.state == TaskState.PENDING and (claimer := self._claimers.get(task.topic)) is not None:
+                    claimer.notify(task.scheduled, now)
+
+    def recheck(self, topics: Iterable[str]) -> None:
+        """Wake the consumers of topics in which tasks may have become pending."""
+        for topic in topics:
+            if (claimer := self._claimers.get(topic)) is not None:
+                claimer.recheck()
+
+    async def reconcile(self) -> None:
+        """Ask the storage which tasks in the windows are still held, after something that may have changed many."""
+        if holds := self.windows.holds():
+            self.windows.reconcile(holds, await self._engine.held(holds))
+
+    def drain(self) -> None:
+        """End all streams and waits with Draining, and admit no more."""
+        self._draining = True
+        for claimant in self._claimants:
+            claimant.drain()
+        for subscription in self._subscriptions:
+            subscription.drain()
+
+    async def close(self) -> None:
+        """Finish the releases that are under way, once nobody waits any more."""
+        for claimer in self._claimers.values():
+            claimer.stop()
+        if self._background:
+            await asyncio.wait(self._background)
+
+    def _claimer(self, topic: str) -> Claimer:
+        claimer = self._claimers.get(topic)
+        if claimer is None:
+            if len(self._claimers) >= _IDLE_CLAIMERS:
+                for idle in [name for name, other in self._claimers.items() if other.idle]:
+                    self._claimers.pop(idle).stop()
+            claimer = self._claimers[topic] = Claimer(
+                topic, self._engine, claimed=self._claimed, release=self._release_tasks
+            )
+        return claimer
+
+    def _release_tasks(self, tasks: Sequence[Task]) -> None:
+        self._release([Hold(task.id, task.nonce) for task in tasks])
+
+    def _release(self, holds: Sequence[Hold]) -> None:
+        if holds:
+            self._start(self._release_soon(holds))
+
+    async def _release_soon(self, holds: Sequence[Hold]) -> None:
+        for pause in (*_RELEASE_PAUSES, None):
+            try:
+                topics = await self._engine.release(holds)
+            except StorageUnavailable:
+                if pause is None or self._draining:
+                    _log.warning("%d tasks could not be released; they wait for their deadlines", len(holds))
+                    return
+                await asyncio.sleep(pause)
+                continue
+            self.windows.settle(hold.id for hold in holds)
+            self.recheck({topic for topic in topics if topic is not None})
+            return
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -1,0 +1,297 @@
+"""The service: what a call does, for both faces alike."""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+import ratus
+from ratus import rules, times
+from ratus.config import Limits
+from ratus.core.consumers import Subscription, room_in_answer
+from ratus.core.delivery import Delivery
+from ratus.core.metrics import CoreMetrics
+from ratus.engines.base import Engine
+from ratus.errors import BadRequest, Draining, RatusError, TaskExists
+from ratus.model import (
+    ClaimRequest,
+    Commit,
+    Page,
+    PageRequest,
+    PollRequest,
+    Promise,
+    ServerInfo,
+    Task,
+    TaskInput,
+    Topic,
+    TopicStats,
+    Updated,
+)
+
+T = TypeVar("T")
+
+
+class Service:
+    """Implements the Backend on an engine that is open, and opens streams."""
+
+    def __init__(self, engine: Engine, limits: Limits, registry: CollectorRegistry) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._metrics = CoreMetrics(registry)
+        self._delivery = Delivery(engine, self._metrics.consumed)
+        self._started = time.monotonic()
+        self._draining = False
+
+    # Tasks
+
+    async def list_tasks(self, topic: str, page: PageRequest) -> Page[Task]:
+        """A page of tasks."""
+        page = self._check_list(topic, page)
+        tasks = await self._engine.list_tasks(topic, _after(page), page.offset, page.limit + 1)
+        return _page(tasks, min(page.limit, room_in_answer(tasks)), lambda task: task.id)
+
+    async def get_task(self, id: str) -> Task:
+        """A task; NotFound."""
+        return await self._engine.get(rules.check_id(id))
+
+    async def insert_task(self, task: TaskInput) -> Updated:
+        """Insert a task; TaskExists."""
+        now = times.now()
+        updated = await self._insert([rules.new_task(task, now, self._limits)], now)
+        if not updated.created:
+            raise TaskExists
+        return updated
+
+    async def insert_tasks(self, tasks: Sequence[TaskInput]) -> Updated:
+        """Insert tasks and leave those that exist."""
+        now = times.now()
+        return await self._insert(self._new_tasks(tasks, now), now)
+
+    async def _insert(self, tasks: Sequence[Task], now: datetime) -> Updated:
+        if not tasks:
+            return Updated(0, 0)
+        created = await self._engine.insert(tasks)
+        new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
+        self._metrics.produced(new)
+        self._delivery.pending(new, now)
+        existing = [] if len(new) == len(tasks) else _others(tasks, new)
+        return Updated(len(new), 0, existing)
+
+    async def upsert_task(self, task: TaskInput) -> Updated:
+        """Insert or replace a task."""
+        now = times.now()
+        return await self._upsert([rules.new_task(task, now, self._limits)], now)
+
+    async def upsert_tasks(self, tasks: Sequence[TaskInput]) -> Updated:
+        """Insert or replace tasks."""
+        now = times.now()
+        return await self._upsert(self._new_tasks(tasks, now), now)
+
+    async def _upsert(self, tasks: Sequence[Task], now: datetime) -> Updated:
+        if not tasks:
+            return Updated(0, 0)
+        created = await self._engine.upsert(tasks)
+        new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
+        self._metrics.produced(new)
+        self._delivery.windows.settle(task.id for task in tasks)
+        self._delivery.pending(tasks, now)
+        return Updated(len(new), len(tasks) - len(new), _others(tasks, new))
+
+    def _new_tasks(self, tasks: Sequence[TaskInput], now: datetime) -> list[Task]:
+        return rules.each(tasks, "tasks", lambda task: rules.new_task(task, now, self._limits))
+
+    async def delete_task(self, id: str) -> int:
+        """Delete a task."""
+        deleted = await self._engine.delete(rules.check_id(id))
+        self._delivery.windows.settle([id])
+        return deleted
+
+    async def delete_tasks(self, topic: str, state: int | None = None) -> int:
+        """Delete the tasks of a topic."""
+        rules.check_topic(topic)
+        deleted = await self._engine.delete_tasks(topic, None if state is None else rules.check_state(state))
+        await self._delivery.reconcile()
+        return deleted
+
+    async def commit_task(self, commit: Commit) -> Task:
+        """Apply a commit."""
+        now = times.now()
+        [result] = await self._commit([rules.check_commit(commit, now, self._limits)], now, payloads=True)
+        if isinstance(result, RatusError):
+            raise result
+        return result
+
+    async def commit_tasks(self, commits: Sequence[Commit], return_tasks: bool) -> list[Task | RatusError | None]:
+        """Apply commits in order; tasks are left out once they would not fit into one answer."""
+        now = times.now()
+        checked = rules.each(commits, "commits", lambda commit: rules.check_commit(commit, now, self._limits))
+        if not checked:
+            return []
+        results = await self._commit(checked, now, payloads=return_tasks)
+        if not return_tasks:
+            return [result if isinstance(result, RatusError) else None for result in results]
+        tasks = [result for result in results if isinstance(result, Task)]
+        room = room_in_answer(tasks)
+        sent = {id(task) for task in tasks[:room]}
+        return [result if isinstance(result, RatusError) or id(result) in sent else None for result in results]
+
+    async def _commit(self, commits: Sequence[Commit], now: datetime, *, payloads: bool) -> list[Task | RatusError]:
+        results = await self._engine.commit(commits, payloads=payloads)
+        tasks = [result for result in results if isinstance(result, Task)]
+        for task in tasks:
+            self._metrics.committed(task, now)
+        self._delivery.windows.settle(task.id for task in tasks)
+        self._delivery.pending(tasks, now)
+        return results
+
+    # Topics
+
+    async def list_topics(self, page: PageRequest) -> Page[Topic]:
+        """A page of topics."""
+        page = rules.check_page(page, self._limits)
+        topics = await self._engine.list_topics(_after(page), page.offset, page.limit + 1)
+        return _page(topics, page.limit, lambda topic: topic.name)
+
+    async def get_topic(self, topic: str) -> Topic:
+        """A topic; NotFound."""
+        return await self._engine.get_topic(rules.check_topic(topic))
+
+    async def get_topic_stats(self, topic: str) -> TopicStats:
+        """How a topic is doing."""
+        stats = await self._engine.get_stats(rules.check_topic(topic), times.now())
+        stats.waiting_consumers = self._delivery.waiting(topic)
+        return stats
+
+    async def delete_topic(self, topic: str) -> int:
+        """Delete a topic and its tasks."""
+        return await self.delete_tasks(topic)
+
+    async def delete_topics(self) -> int:
+        """Delete everything."""
+        deleted = await self._engine.delete_topics()
+        await self._delivery.reconcile()
+        return deleted
+
+    # Promises
+
+    async def list_promises(self, topic: str, page: PageRequest) -> Page[Promise]:
+        """A page of promises."""
+        page = self._check_list(topic, page)
+        tasks = await self._engine.list_promises(topic, _after(page), page.offset, page.limit + 1)
+        return _page([_promise_on(task) for task in tasks], page.limit, lambda promise: promise.id)
+
+    async def get_promise(self, id: str) -> Promise:
+        """The promise on an active task; NotFound."""
+        return _promise_on(await self._engine.get_promise(rules.check_id(id)))
+
+    async def insert_promise(self, promise: Promise) -> Task:
+        """Claim the named task if it is pending."""
+        return await self._promise(promise, force=False)
+
+    async def upsert_promise(self, promise: Promise) -> Task:
+        """Claim the named task in any state."""
+        return await self._promise(promise, force=True)
+
+    async def _promise(self, promise: Promise, *, force: bool) -> Task:
+        rules.check_promise(promise)
+        grant = rules.grant(promise.consumer, promise.deadline, promise.timeout, times.now())
+        task = await self._engine.promise(promise.id, grant, force=force)
+        self._delivery.windows.settle([task.id])
+        self._metrics.consumed([task])
+        return task
+
+    async def delete_promise(self, id: str, nonce: str = "") -> int:
+        """Set an active task back to pending."""
+        topic = await self._engine.delete_promise(rules.check_id(id), rules.check_name(nonce, "nonce"))
+        if topic is None:
+            return 0
+        self._delivery.windows.settle([id])
+        self._delivery.recheck([topic])
+        return 1
+
+    async def delete_promises(self, topic: str) -> int:
+        """Set the active tasks of a topic back to pending."""
+        deleted = await self._engine.delete_promises(rules.check_topic(topic))
+        await self._delivery.reconcile()
+        self._delivery.recheck([topic])
+        return deleted
+
+    async def claim_tasks(self, request: ClaimRequest) -> list[Task]:
+        """Claim the next due tasks of a topic, and wait for the first if asked to."""
+        request = rules.check_claim(request)
+        rules.end_of_promise(request.deadline, request.timeout, times.now())  # refuse what no claim could set
+        return await self._delivery.claim(request)
+
+    def subscribe(self, request: PollRequest) -> Subscription:
+        """Open a stream of due tasks; Draining, TooMany."""
+        request = rules.check_poll(request)
+        rules.end_of_promise(None, request.timeout, times.now())
+        return self._delivery.subscribe(request)
+
+    # The server
+
+    async def get_server_info(self) -> ServerInfo:
+        """Facts about the server."""
+        return ServerInfo(
+            version=ratus.__version__,
+            engine=self._engine.name,
+            time=times.now(),
+            uptime=timedelta(milliseconds=int((time.monotonic() - self._started) * 1000)),
+        )
+
+    async def check_ready(self) -> None:
+        """Return if calls can be served now; Draining, StorageUnavailable."""
+        if self._draining:
+            raise Draining("connect elsewhere")
+        await self._engine.check()
+
+    async def recover(self) -> None:
+        """Set tasks whose deadline has passed back to pending, and delete those that were kept long enough."""
+        with self._metrics.chore_duration.time():
+            now = times.now()
+            topics = await self._engine.recover(now)
+            await self._engine.expire(now)
+        if topics:
+            await self._delivery.reconcile()
+            self._delivery.recheck(topics)
+
+    def drain(self) -> None:
+        """Be ready no more, and end all waits and streams with Draining."""
+        self._draining = True
+        self._delivery.drain()
+
+    async def close(self) -> None:
+        """Finish what is under way in the background, once no call is."""
+        await self._delivery.close()
+
+    def _check_list(self, topic: str, page: PageRequest) -> PageRequest:
+        rules.check_name(topic, "topic")
+        return rules.check_page(page, self._limits)
+
+
+def _others(tasks: Sequence[Task], new: Sequence[Task]) -> list[str]:
+    """The IDs of tasks that are not new, each once."""
+    new_ids = {task.id for task in new}
+    return list(dict.fromkeys(task.id for task in tasks if task.id not in new_ids))
+
+
+def _promise_on(task: Task) -> Promise:
+    return Promise(id=task.id, consumer=task.consumer, deadline=task.deadline)
+
+
+def _after(page: PageRequest) -> str:
+    """The key that a page token stands for."""
+    try:
+        return base64.b64decode(page.token.encode("ascii"), b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise BadRequest("is not a token of an earlier answer", field="page_token") from None
+
+
+def _page(items: Sequence[T], size: int, key: Callable[[T], str]) -> Page[T]:
+    """The first items, with a token if there are more."""
+    more = len(items) > size
+    return Page(list(items[:size]), base64.urlsafe_b64encode(key(items[size - 1]).encode()).decode() if more else "")

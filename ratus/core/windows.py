@@ -1,0 +1,122 @@
+"""Windows: what was delivered to streams and still counts against them.
+
+A task counts from the moment it is claimed for a stream until it is settled: committed, released, deleted or
+claimed anew, through whatever call, or past its deadline.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from ratus.model import Hold, Task
+
+
+class _Delivered(Struct, frozen=True):
+    nonce: str
+    deadline: datetime
+    size: int
+
+
+class Window:
+    """What one stream holds; `on_room` is called whenever that has become less."""
+
+    def __init__(
+        self, index: dict[str, "Window"], max_in_flight: int, max_bytes: int, on_room: Callable[[], None]
+    ) -> None:
+        self._index = index
+        self._max_in_flight = max_in_flight
+        self._max_bytes = max_bytes
+        self._on_room = on_room
+        self._delivered: dict[str, _Delivered] = {}
+        self._bytes = 0
+        self.reserved = 0  # places kept for claims that are under way
+
+    def __len__(self) -> int:
+        return len(self._delivered)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more task may be claimed."""
+        if len(self._delivered) + self.reserved >= self._max_in_flight:
+            return False
+        return not self._max_bytes or self._bytes < self._max_bytes
+
+    def fits(self, task: Task) -> bool:
+        """Whether a task that was claimed may be delivered; one always may."""
+        return not self._max_bytes or not self._delivered or self._bytes + size_of(task) <= self._max_bytes
+
+    def add(self, task: Task) -> None:
+        """Count a task, against this window and no other any more."""
+        assert task.deadline is not None  # it has just been claimed
+        if (other := self._index.get(task.id)) is not None:
+            other.settle(task.id)
+        self._index[task.id] = self
+        self._delivered[task.id] = _Delivered(task.nonce, task.deadline, size_of(task))
+        self._bytes += size_of(task)
+
+    def settle(self, id: str) -> None:
+        """Count a task no more."""
+        delivered = self._delivered.pop(id, None)
+        if delivered is not None:
+            self._bytes -= delivered.size
+            del self._index[id]
+            self._on_room()
+
+    def expire(self, now: datetime) -> None:
+        """Count the tasks no more whose deadline has passed."""
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            self.settle(next(iter(self._delivered)))
+
+    def next_deadline(self) -> datetime | None:
+        """The deadline of what counts longest, which is the earliest, since all get the same timeout."""
+        return next((delivered.deadline for delivered in self._delivered.values()), None)
+
+    def holds(self) -> list[Hold]:
+        """What counts."""
+        return [Hold(id, delivered.nonce) for id, delivered in self._delivered.items()]
+
+    def close(self) -> None:
+        """Count nothing any more."""
+        for id in self._delivered:
+            del self._index[id]
+        self._delivered.clear()
+
+    def still_holds(self, hold: Hold) -> bool:
+        """Whether this delivery counts."""
+        delivered = self._delivered.get(hold.id)
+        return delivered is not None and delivered.nonce == hold.nonce
+
+
+class Windows:
+    """The windows of all streams of this process, found by what they hold."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, Window] = {}
+
+    def open(self, max_in_flight: int, max_bytes: int, on_room: Callable[[], None]) -> Window:
+        """Make a window of so many tasks and so many payload bytes (0: no bound)."""
+        return Window(self._index, max_in_flight, max_bytes, on_room)
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Count tasks no more, whichever windows hold them."""
+        if self._index:
+            for id in ids:
+                if (window := self._index.get(id)) is not None:
+                    window.settle(id)
+
+    def holds(self) -> list[Hold]:
+        """What all windows hold."""
+        return [hold for window in set(self._index.values()) for hold in window.holds()]
+
+    def reconcile(self, holds: Sequence[Hold], held: Sequence[bool]) -> None:
+        """Count what is not held any more as settled, if it has not been delivered anew meanwhile."""
+        for hold, is_held in zip(holds, held, strict=True):
+            window = self._index.get(hold.id)
+            if not is_held and window is not None and window.still_holds(hold):
+                window.settle(hold.id)
+
+
+def size_of(task: Task) -> int:
+    """The bytes of a payload."""
+    return 0 if task.payload is None else memoryview(task.payload).nbytes
