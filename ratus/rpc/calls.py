@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,13 +16,14 @@ from google.protobuf.message import DecodeError
 from ratus.config import MAX_REQUEST_BYTES
 from ratus.errors import BadRequest, Draining, Internal, RatusError, TooLarge
 from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
-from ratus.rpc.metrics import Meter
+from ratus.rpc.metrics import Meter, RPCMetrics
 
 # Messages up to here are read, so that those beyond the bound get an answer of ours with all its details; what is
 # still larger is refused by the gRPC library with the same code.
 MAX_RECEIVE_BYTES: Final = 2 * MAX_REQUEST_BYTES
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs alone
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 _OWN: Final = "ratus."
@@ -39,17 +40,16 @@ _logger = logging.getLogger(__name__)
 class Calls:
     """The calls of one server: registers handlers, knows those under way, and refuses new ones once it drains."""
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, metrics: RPCMetrics) -> None:
         self._server = server
+        self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """What generated code calls first; the handlers in it cannot be wrapped, and they come again."""
 
-    def add_registered_method_handlers(
-        self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
         """Register the handlers of a service, each wrapped."""
         wrapped = {method: self._wrapped(service, method, handler) for method, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
@@ -63,11 +63,9 @@ class Calls:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _wrapped(
-        self, service: str, method: str, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrapped(self, service: str, method: str, handler: Handler) -> Handler:
         streams = (handler.request_streaming, handler.response_streaming)
-        meter = Meter(_TYPES[streams], service, method)
+        meter = self._metrics.meter(_TYPES[streams], service, method)
         refusable = service.startswith(_OWN)
         serializer = handler.response_serializer
         match streams:
@@ -95,7 +93,7 @@ class Calls:
             code = grpc.StatusCode.OK
             try:
                 if refusable and self._draining:
-                    raise Draining
+                    raise Draining("connect elsewhere")
                 if parse is not None:
                     request = _decoded(request, parse)
                 return await behaviour(request, context)

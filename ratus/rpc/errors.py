@@ -87,9 +87,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> RatusError:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:
-                return from_status(status_pb2.Status.FromString(value))
+                status = status_pb2.Status.FromString(value)
             except DecodeError:
                 break  # whoever wrote it, it was not a Ratus server
+            if status.code:
+                return from_status(status)
     return foreign(error.code(), error.details() or "")
 
 

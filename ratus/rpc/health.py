@@ -45,6 +45,11 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return health_pb2.HealthCheckResponse(status=status)
 
+    async def List(self, request: health_pb2.HealthListRequest, context: Context) -> health_pb2.HealthListResponse:
+        """The health of everything that is served."""
+        statuses = {name: health_pb2.HealthCheckResponse(status=self._status(name)) for name in self._services}
+        return health_pb2.HealthListResponse(statuses=statuses)
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """The health of a service now and whenever it changes."""
         last = None
@@ -54,7 +59,7 @@ class Health(health_pb2_grpc.HealthServicer):
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 last = status
             elif self._draining:
-                raise Draining
+                raise Draining("connect elsewhere")
             else:
                 await changed.wait()
 

@@ -7,7 +7,7 @@ from ratus.errors import BadRequest
 
 T = TypeVar("T")
 
-_RPC: Final = {"limit": "page_size", "offset": "skip", "token": "page_token"}
+_RPC: Final = {"limit": "page_size", "offset": "skip"}
 _REST: Final = {rpc: rest for rest, rpc in _RPC.items()}
 
 

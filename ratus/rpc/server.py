@@ -5,12 +5,14 @@ from typing import Any, Final, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from ratus.config import Listen
 from ratus.core.service import Service
 from ratus.errors import StartError
 from ratus.rpc.calls import MAX_RECEIVE_BYTES, Calls
 from ratus.rpc.health import Health
+from ratus.rpc.metrics import RPCMetrics
 from ratus.rpc.promise_service import PromiseServicer
 from ratus.rpc.server_service import ServerServicer
 from ratus.rpc.task_service import TaskServicer
@@ -60,17 +62,17 @@ class RPCServer:
     Health says NOT_SERVING until `set_serving` is told otherwise.
     """
 
-    def __init__(self, service: Service, listen: Listen) -> None:
+    def __init__(self, service: Service, listen: Listen, registry: CollectorRegistry) -> None:
         self._listen = listen
         self._server = grpc.aio.server(options=OPTIONS)
-        self._calls = Calls(self._server)
+        self._calls = Calls(self._server, RPCMetrics(registry))
         self._health = Health(_SERVICES)
-        registry = cast(Any, self._calls)
-        task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(service), registry)
-        topic_service_pb2_grpc.add_TopicServiceServicer_to_server(TopicServicer(service), registry)
-        promise_service_pb2_grpc.add_PromiseServiceServicer_to_server(PromiseServicer(service), registry)
-        server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerServicer(service), registry)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)  # type: ignore[no-untyped-call]
+        calls = cast(Any, self._calls)
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(service), calls)
+        topic_service_pb2_grpc.add_TopicServiceServicer_to_server(TopicServicer(service), calls)
+        promise_service_pb2_grpc.add_PromiseServiceServicer_to_server(PromiseServicer(service), calls)
+        server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerServicer(service), calls)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, calls)  # type: ignore[no-untyped-call]
         names = (*_SERVICES, _HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)  # type: ignore[no-untyped-call]
 
