@@ -45,7 +45,7 @@ class _Row(Struct, array_like=True):
 
 _decode_rows: Final = msgspec.json.Decoder(list[_Row]).decode
 _decode_payloads: Final = msgspec.json.Decoder(list[Raw]).decode
-_NO_PAYLOAD: Final = b"null"
+_NO_PAYLOAD: Final = Raw(b"null")
 
 
 class Stored(Struct):

@@ -1,0 +1,208 @@
+"""Puts the parts together and runs them in one event loop, until a signal asks for the end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from starlette.types import ASGIApp
+
+import ratus
+from gateway import create_app
+from ratus.config import Listen, MongoDBSettings, ServeSettings
+from ratus.core.chores import run_chores
+from ratus.core.service import Service
+from ratus.engines.base import Engine
+from ratus.engines.sqlite import SQLiteEngine
+from ratus.errors import StartError, Unavailable
+from ratus.rpc.backend import RemoteBackend
+from ratus.rpc.server import RPCServer
+
+_log: Final = logging.getLogger(__name__)
+
+GRACE: Final = 10.0  # seconds that calls under way get when the server drains
+_HEALTH_INTERVAL: Final = 1.0  # seconds
+
+Announce = Callable[[str], None]
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run until it is done, on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+async def serve(settings: ServeSettings, announce: Announce) -> None:
+    """Serve both faces until SIGTERM or SIGINT; StartError if that can never work."""
+    if not settings.rest.port and not settings.grpc.port:
+        raise StartError("nothing to serve: --port and --grpc-port are both 0")
+    stop = _stop_signal()
+    rest_socket = _bind(settings.rest) if settings.rest.port else None
+    engine, place = _engine(settings)
+    await engine.open()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.close)
+        registry = _registry()
+        service = Service(engine, settings.limits, registry)
+        stack.push_async_callback(service.close)
+        rpc = await _start_rpc(service, settings.grpc, registry) if settings.grpc.port else None
+        if rest_socket is not None:
+            await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_socket))
+        if rpc is not None:
+            stack.push_async_callback(rpc.drain, GRACE)
+            await stack.enter_async_context(_background(_watch_health(service, rpc)))
+        stack.callback(service.drain)
+        await stack.enter_async_context(_background(run_chores(service, settings.chores)))
+        faces = [
+            *([f"REST on http://{_address(settings.rest)}"] if rest_socket else []),
+            *([f"gRPC on {_address(settings.grpc)}"] if rpc else []),
+        ]
+        announce(f"ratus {ratus.__version__} serves {' and '.join(faces)}; engine {engine.name}, {place}")
+        await stop.wait()
+        _log.info("draining")
+
+
+async def serve_gateway(listen: Listen, target: str, announce: Announce) -> None:
+    """Serve REST in front of a gRPC server until SIGTERM or SIGINT; StartError if that can never work."""
+    stop = _stop_signal()
+    rest_socket = _bind(listen)
+    backend = RemoteBackend(target)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(backend.close)
+        await stack.enter_async_context(_rest(create_app(backend, registry=_registry()), rest_socket))
+        announce(f"ratus {ratus.__version__} serves REST on http://{_address(listen)}; target {target}")
+        await stop.wait()
+        _log.info("draining")
+
+
+def _engine(settings: ServeSettings) -> tuple[Engine, str]:
+    """The engine, and where it keeps the tasks."""
+    match settings.engine:
+        case "sqlite":
+            return SQLiteEngine(settings.sqlite), f"file {os.path.abspath(settings.sqlite.path or '')}"
+        case "memory":
+            return SQLiteEngine(settings.sqlite), "nothing is kept after the end"
+        case "mongodb":
+            from ratus.engines.mongodb import MongoDBEngine  # only here, as the driver takes memory
+
+            return MongoDBEngine(settings.mongodb), f"collection {_collection(settings.mongodb)}"
+    raise StartError(f"unknown engine {settings.engine!r}")
+
+
+def _collection(settings: MongoDBSettings) -> str:
+    """Where the collection is, without the password of the URI."""
+    import pymongo.uri_parser
+
+    try:
+        nodes = pymongo.uri_parser.parse_uri(settings.uri, validate=False)["nodelist"]
+    except Exception as error:  # noqa: BLE001 (it raises whatever the DNS library raises for a mongodb+srv URI)
+        raise StartError(f"malformed --mongodb-uri: {error}") from None
+    hosts = ",".join(f"{host}:{port}" for host, port in nodes)
+    return f"{settings.database}.{settings.collection} on {hosts}"
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _address(listen: Listen) -> str:
+    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+
+
+def _bind(listen: Listen) -> socket.socket:
+    """A listening socket; StartError if the address is taken or not ours."""
+    try:
+        family = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((listen.host, listen.port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(f"cannot serve REST on {_address(listen)}: {error.strerror}") from None
+
+
+async def _start_rpc(service: Service, listen: Listen, registry: CollectorRegistry) -> RPCServer:
+    rpc = RPCServer(service, listen, registry)
+    await rpc.start()
+    return rpc
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own handling of signals, which would raise them again at the end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _rest(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a socket; at the end, calls under way get the grace period."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(GRACE),
+    )
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="rest")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run work until the end of the block, and end the block if it fails."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_await(work))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _watch_health(service: Service, rpc: RPCServer) -> None:
+    """Keep the health of the gRPC services true."""
+    while True:
+        try:
+            await service.check_ready()
+        except Unavailable as error:
+            _log.warning("not ready: %s", error)
+            rpc.set_serving(False)
+        else:
+            rpc.set_serving(True)
+        await asyncio.sleep(_HEALTH_INTERVAL)

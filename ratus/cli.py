@@ -1,0 +1,197 @@
+"""The command line. Every option has an environment variable of the same name in capitals."""
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import click
+
+import ratus
+from ratus import app, logs, times
+from ratus.config import (
+    ChoreSettings,
+    Limits,
+    Listen,
+    MongoDBSettings,
+    ServeSettings,
+    SQLiteSettings,
+)
+from ratus.errors import BadRequest, StartError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ENGINES: Final = ("sqlite", "mongodb", "memory", "memdb")
+_DEFAULTS: Final = ServeSettings()
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            duration = times.parse_duration(value)
+        except BadRequest as error:
+            self.fail(f"{error.description}; write it as 10s, 1h30m or 300ms", param, ctx)
+        if duration < timedelta(0):
+            self.fail("must not be negative", param, ctx)
+        return duration
+
+
+DURATION: Final = _Duration()
+PORT: Final = click.IntRange(0, 65535)
+
+
+def _option(name: str, default: Any, text: str, **more: Any) -> Callable[[F], F]:
+    """An option with its environment variable; durations have their default shown as one would write it."""
+    shown: Any = True
+    if isinstance(default, timedelta):
+        more["type"], shown = DURATION, times.format_duration(default)
+    return click.option(
+        f"--{name}",
+        default=default,
+        show_default=shown if default is not False else False,
+        envvar=name.replace("-", "_").upper(),
+        show_envvar=True,
+        help=text,
+        **more,
+    )
+
+
+def _flag(name: str, text: str) -> Callable[[F], F]:
+    return _option(name, False, text, is_flag=True)
+
+
+def _common(command: F) -> F:
+    """The options of both servers."""
+    for option in (
+        _option("log-format", "text", "Form of the log.", type=click.Choice(("text", "json"))),
+        _option(
+            "log-level", "info", "Log from this level on.", type=click.Choice(("debug", "info", "warning", "error"))
+        ),
+        _option("bind", _DEFAULTS.rest.host, "Address to listen on; 0.0.0.0 for all."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(ratus.__version__, prog_name="ratus", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Ratus, a durable task queue server.
+
+    Producers push tasks with the time they are to run. Consumers promise to execute the next due task of a topic
+    before a deadline, and acknowledge it with a commit. A task whose promise is not kept is handed out again.
+
+    Start with `ratus serve`, and open http://127.0.0.1:8000 for the REST API.
+    """
+
+
+@cli.command("serve")
+@_option("port", _DEFAULTS.rest.port, "Port of the REST API; 0 turns it off.", type=PORT)
+@_option("grpc-port", _DEFAULTS.grpc.port, "Port of the gRPC API; 0 turns it off.", type=PORT)
+@_common
+@_option(
+    "engine",
+    _DEFAULTS.engine,
+    "Where tasks are kept: in an SQLite file, in MongoDB, or in memory only (memdb means memory).",
+    type=click.Choice(ENGINES),
+)
+@_option("sqlite-path", _DEFAULTS.sqlite.path, "The SQLite file; made when missing.", type=click.Path(dir_okay=False))
+@_option("sqlite-retention-period", _DEFAULTS.sqlite.retention, "How long completed tasks are kept.")
+@_option("mongodb-uri", _DEFAULTS.mongodb.uri, "Where MongoDB is.")
+@_option("mongodb-database", _DEFAULTS.mongodb.database, "Database of the tasks.")
+@_option("mongodb-collection", _DEFAULTS.mongodb.collection, "Collection of the tasks.")
+@_option("mongodb-retention-period", _DEFAULTS.mongodb.retention, "How long completed tasks are kept.")
+@_flag("mongodb-disable-index-creation", "Do not create indexes.")
+@_flag("mongodb-disable-auto-fallback", "Do not switch to other operations where a sharded collection needs it.")
+@_flag("mongodb-disable-atomic-poll", "Claim by reading first, as sharded collections need it.")
+@_option(
+    "chore-interval",
+    _DEFAULTS.chores.interval,
+    "Time between looks for missed deadlines; 0 turns recovery off in this process.",
+)
+@_option("chore-initial-delay", _DEFAULTS.chores.initial_delay, "Time before the first look.")
+@_flag("chore-initial-random", "Add a random part of the interval to the time before the first look.")
+@_option("pagination-max-limit", _DEFAULTS.limits.page_limit, "Most items on a page.", type=click.IntRange(1))
+@_option("pagination-max-offset", _DEFAULTS.limits.page_offset, "Most items to skip.", type=click.IntRange(0))
+@_option("max-payload-bytes", _DEFAULTS.limits.payload_bytes, "Largest payload as JSON.", type=click.IntRange(1))
+def serve_command(**given: Any) -> None:
+    r"""Serve the REST and gRPC APIs.
+
+    Without options tasks are kept in the file ratus.db in this directory.
+
+    Examples:
+    \b
+      ratus serve
+      ratus serve --port 9000 --sqlite-path /var/lib/ratus/ratus.db
+      ratus serve --engine mongodb --mongodb-uri mongodb://127.0.0.1:27017
+    """
+    logs.configure(given["log_level"], given["log_format"])
+    engine = "memory" if given["engine"] == "memdb" else given["engine"]
+    settings = ServeSettings(
+        rest=Listen(given["bind"], given["port"]),
+        grpc=Listen(given["bind"], given["grpc_port"]),
+        engine=engine,
+        sqlite=SQLiteSettings(
+            path=None if engine == "memory" else given["sqlite_path"], retention=given["sqlite_retention_period"]
+        ),
+        mongodb=MongoDBSettings(
+            uri=given["mongodb_uri"],
+            database=given["mongodb_database"],
+            collection=given["mongodb_collection"],
+            retention=given["mongodb_retention_period"],
+            disable_index_creation=given["mongodb_disable_index_creation"],
+            disable_auto_fallback=given["mongodb_disable_auto_fallback"],
+            disable_atomic_poll=given["mongodb_disable_atomic_poll"],
+        ),
+        chores=ChoreSettings(
+            interval=given["chore_interval"],
+            initial_delay=given["chore_initial_delay"],
+            initial_random=given["chore_initial_random"],
+        ),
+        limits=Limits(
+            page_limit=given["pagination_max_limit"],
+            page_offset=given["pagination_max_offset"],
+            payload_bytes=given["max_payload_bytes"],
+        ),
+    )
+    app.run(app.serve(settings, click.echo))
+
+
+@cli.command("gateway")
+@click.option("--target", required=True, envvar="TARGET", show_envvar=True, help="The gRPC server, as HOST:PORT.")
+@_option("port", _DEFAULTS.rest.port, "Port of the REST API.", type=click.IntRange(1, 65535))
+@_common
+def gateway_command(target: str, port: int, bind: str, log_level: str, log_format: str) -> None:
+    r"""Serve the REST API alone, in front of a gRPC server elsewhere.
+
+    Example:
+    \b
+      ratus gateway --target queue.internal:50051 --port 8000
+    """
+    logs.configure(log_level, log_format)
+    app.run(app.serve_gateway(Listen(bind, port), target, click.echo))
+
+
+def main() -> None:
+    """The entry point: whatever cannot start says why in one line."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "ratus"
+        click.echo(f"ratus: {error.format_message()} (see {command} --help)".replace("\n", " "), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"ratus: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except StartError as error:
+        click.echo(f"ratus: {error}", err=True)
+        sys.exit(1)
