@@ -1,0 +1,109 @@
+"""A REST server on a real port, in a thread of its own so that tests can talk to it with any client."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from gateway import create_app
+from gateway.server import uvicorn_config
+from ratus.config import ChoreSettings, Limits, SQLiteSettings
+from ratus.core.chores import run_chores
+from ratus.core.service import Service
+from ratus.engines.sqlite import SQLiteEngine
+
+PAYLOAD_BYTES = 64 * 1024
+REQUEST_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Where the server listens."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def __call__(
+        self, method: str, path: str, body: str | bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request whose path goes over the wire as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            content = body.encode() if isinstance(body, str) else body
+            connection.request(method, path, content, dict(headers or {}))
+            answer = connection.getresponse()
+            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, started: threading.Event) -> None:
+        super().__init__(config)
+        self._accepting = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._accepting.set()
+
+
+@contextmanager
+def serving() -> Iterator[Rest]:
+    """Serve tasks in memory for as long as the context lasts."""
+    started = threading.Event()
+    servers: list[_Server] = []
+
+    async def serve() -> None:
+        registry = CollectorRegistry()
+        engine = SQLiteEngine(SQLiteSettings(path=None))
+        await engine.open()
+        service = Service(engine, Limits(payload_bytes=PAYLOAD_BYTES), registry)
+        chores = asyncio.create_task(run_chores(service, ChoreSettings(interval=timedelta(milliseconds=300))))
+        servers.append(
+            _Server(uvicorn_config(create_app(service, registry=registry, max_request_bytes=REQUEST_BYTES)), started)
+        )
+        await servers[0].serve(sockets=[listener])
+        chores.cancel()
+        await asyncio.wait([chores])
+        await service.close()
+        await engine.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=asyncio.run, args=[serve()])
+        thread.start()
+        try:
+            assert started.wait(10)
+            yield Rest(listener.getsockname()[1])
+        finally:
+            servers[0].should_exit = True
+            thread.join()
