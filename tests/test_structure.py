@@ -1,0 +1,22 @@
+"""What outsiders may rely on: what is exported, and that every error is described."""
+
+import inspect
+
+import gateway
+import ratus
+import ratus.engines.sqlite
+from ratus import errors
+
+
+def test_what_is_exported() -> None:
+    assert ratus.__all__ == ["__version__"]
+    assert ratus.engines.sqlite.__all__ == ["SQLiteEngine"]
+    assert gateway.__all__ == ["create_app"]
+
+
+def test_every_error_stands_in_the_tree() -> None:
+    tree = inspect.getdoc(errors) or ""
+    classes = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.RatusError)]
+    assert len(classes) > 10
+    for cls in classes:
+        assert cls.__name__ in tree
