@@ -1,0 +1,446 @@
+"""Delivery to consumers of one process, on the engine in memory."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ratus import times
+from ratus.config import MAX_ANSWER_BYTES, Limits, SQLiteSettings
+from ratus.core.consumers import Subscription
+from ratus.core.service import Service
+from ratus.engines.sqlite import SQLiteEngine
+from ratus.errors import Draining, NonceMismatch, StorageUnavailable
+from ratus.model import ClaimRequest, Commit, Grant, PollRequest, Promise, Task, TaskInput, TaskState
+
+MS = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
+
+
+class Engine(SQLiteEngine):
+    """In memory; claims can be counted, held up and made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(SQLiteSettings(path=None))
+        self.claims = 0
+        self.claimed = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+        self.failures = 0
+
+    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+        self.claims += 1
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("gone")
+        tasks = await super().claim(topic, grants, max_bytes)
+        self.claimed.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        return tasks
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    engine = Engine()
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def service(engine: Engine) -> AsyncIterator[Service]:
+    service = Service(engine, Limits(), CollectorRegistry())
+    yield service
+    service.drain()
+    await service.close()
+
+
+async def insert(service: Service, *ids: str, topic: str = "t", **given: object) -> None:
+    inputs = [TaskInput(id=id, topic=topic, **given) for id in ids]  # type: ignore[arg-type]
+    await service.insert_tasks(inputs)
+
+
+async def claim(service: Service, topic: str = "t", **given: object) -> list[Task]:
+    return await service.claim_tasks(ClaimRequest(topic=topic, **given))  # type: ignore[arg-type]
+
+
+async def complete(service: Service, tasks: Sequence[Task]) -> None:
+    results = await service.commit_tasks([Commit(id=task.id, nonce=task.nonce) for task in tasks], False)
+    assert results == [None] * len(tasks)
+
+
+def ids(tasks: Sequence[Task]) -> list[str]:
+    return [task.id for task in tasks]
+
+
+async def next_of(stream: Subscription, seconds: float = 5) -> list[Task]:
+    return await asyncio.wait_for(stream.next(), seconds)
+
+
+async def quiet(stream: Subscription) -> bool:
+    """Whether a stream has nothing to send, once everything that was begun has had its turn."""
+    waiting = asyncio.create_task(stream.next())
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    return not done
+
+
+# Claims
+
+
+async def test_a_claim_of_nothing_is_empty_at_once(service: Service) -> None:
+    assert await claim(service) == []
+    assert await claim(service, limit=100) == []
+
+
+async def test_a_claim_gets_up_to_its_limit_in_order(service: Service) -> None:
+    await insert(service, *(f"{n:04}" for n in range(500)))
+    assert ids(await claim(service, limit=300)) == [f"{n:04}" for n in range(300)]
+    assert ids(await claim(service, limit=1000)) == [f"{n:04}" for n in range(300, 500)]
+
+
+async def test_concurrent_claims_share_what_there_is(service: Service, engine: Engine) -> None:
+    await insert(service, *map(str, range(50)))
+    results = await asyncio.gather(*(claim(service) for _ in range(80)))
+    assert sorted(int(task.id) for tasks in results for task in tasks) == list(range(50))
+    assert Counter(map(len, results)) == {1: 50, 0: 30}
+    assert engine.claims < 10  # gathered
+
+
+async def test_a_waiting_claim_wakes_for_an_insert(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []  # by now the other one waits
+    await insert(service, "1")
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
+
+
+@pytest.mark.parametrize("how", ["commit", "upsert", "delete promise", "delete promises", "recover", "move"])
+async def test_a_waiting_claim_wakes_for_what_becomes_pending(service: Service, how: str) -> None:
+    await insert(service, "1")
+    [held] = await claim(service, deadline=times.now() - SECOND if how == "recover" else None)
+    if how == "move":
+        await service.commit_task(Commit(id="1", topic="elsewhere", state=0))
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    match how:
+        case "commit":
+            await service.commit_task(Commit(id="1", nonce=held.nonce, state=0))
+        case "move":
+            await service.commit_task(Commit(id="1", topic="t", state=0))
+        case "upsert":
+            await service.upsert_task(TaskInput(id="1", topic="t"))
+        case "delete promise":
+            assert await service.delete_promise("1") == 1
+        case "delete promises":
+            assert await service.delete_promises("t") == 1
+        case "recover":
+            await service.recover()
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
+
+
+async def test_a_waiting_claim_gets_a_task_at_its_time_and_not_before(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    await insert(service, "later", defer=200 * MS)
+    await insert(service, "sooner", defer=50 * MS)
+    [task] = await waiting
+    assert task.id == "sooner"
+    assert task.consumed is not None
+    assert timedelta(0) <= task.consumed - task.scheduled < 50 * MS
+    [task] = await claim(service, wait=10 * SECOND)
+    assert task.id == "later"
+    assert task.consumed is not None
+    assert timedelta(0) <= task.consumed - task.scheduled < 50 * MS
+
+
+async def test_a_scheduled_task_that_was_released_is_not_forgotten(service: Service) -> None:
+    await insert(service, "1", defer=150 * MS)
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    await service.insert_promise(Promise(id="1"))  # before its time
+    await service.delete_promise("1")
+    [task] = await asyncio.wait_for(waiting, 2)
+    assert task.consumed is not None
+    assert task.consumed >= task.scheduled
+
+
+async def test_a_wait_ends_empty(service: Service) -> None:
+    begin = time.monotonic()
+    assert await claim(service, wait=50 * MS) == []
+    assert 0.05 <= time.monotonic() - begin < 1
+
+
+async def test_a_cancelled_wait_takes_no_task(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await insert(service, "1")
+    assert (await service.get_task("1")).state == TaskState.PENDING
+    assert ids(await claim(service)) == ["1"]
+
+
+async def test_what_was_claimed_for_a_cancelled_call_is_released(service: Service, engine: Engine) -> None:
+    await insert(service, "1")
+    engine.gate = asyncio.Event()
+    waiting = asyncio.create_task(claim(service))
+    await engine.claimed.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    engine.gate.set()
+    assert ids(await claim(service, wait=SECOND)) == ["1"]
+
+
+async def test_answers_stop_before_the_bound(service: Service) -> None:
+    payload = b'"' + b"x" * 1_000_000 + b'"'
+    await insert(service, *map(str, range(6)), payload=payload)
+    tasks = await claim(service, limit=10)
+    assert ids(tasks) == ["0", "1", "2"]
+    assert sum(len(bytes(task.payload or b"")) for task in tasks) < MAX_ANSWER_BYTES
+    assert ids(await claim(service, limit=10, wait=SECOND)) == ["3", "4", "5"]
+
+
+async def test_one_task_always_fits(engine: Engine) -> None:
+    service = Service(engine, Limits(payload_bytes=10_000_000), CollectorRegistry())
+    await insert(service, "1", "2", payload=b'"' + b"x" * 5_000_000 + b'"')
+    assert ids(await claim(service, limit=10)) == ["1"]
+    assert ids(await claim(service, limit=10, wait=SECOND)) == ["2"]
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=10, max_bytes=100))
+    await insert(service, "3", "4", payload=b'"' + b"x" * 5_000_000 + b'"')
+    assert ids(await next_of(stream)) == ["3"]
+    stream.close()
+    await service.close()
+
+
+async def test_a_claim_tells_that_the_storage_is_gone(service: Service, engine: Engine) -> None:
+    await insert(service, "1")
+    engine.failures = 1
+    with pytest.raises(StorageUnavailable):
+        await claim(service)
+    assert ids(await claim(service)) == ["1"]
+
+
+async def test_drain_ends_waits(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    listening = asyncio.create_task(stream.next())
+    assert await claim(service) == []
+    service.drain()
+    for task in (waiting, listening):
+        with pytest.raises(Draining):
+            await asyncio.wait_for(task, 1)
+    with pytest.raises(Draining):
+        await claim(service)
+    with pytest.raises(Draining):
+        service.subscribe(PollRequest(topics=["t"]))
+    with pytest.raises(Draining):
+        await service.check_ready()
+    stream.close()
+
+
+# Streams
+
+
+async def test_a_stream_delivers_what_is_there_and_what_comes(service: Service) -> None:
+    await insert(service, "1", "2")
+    stream = service.subscribe(PollRequest(topics=["t"], consumer="me", timeout=SECOND, max_in_flight=10))
+    tasks = await next_of(stream)
+    assert ids(tasks) == ["1", "2"]
+    assert all(t.state == TaskState.ACTIVE and t.consumer == "me" and t.nonce for t in tasks)
+    assert all(t.deadline and t.consumed and t.deadline - t.consumed == SECOND for t in tasks)
+    await insert(service, "3")
+    assert ids(await next_of(stream)) == ["3"]
+    stream.close()
+
+
+@pytest.mark.parametrize("how", ["commit", "commit without a nonce", "upsert", "delete", "delete topic", "promise"])
+async def test_a_full_window_claims_nothing_until_a_task_is_settled(service: Service, how: str) -> None:
+    await insert(service, "1", "2", "3")
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=2))
+    held = await next_of(stream)
+    assert ids(held) == ["1", "2"]
+    assert await quiet(stream)
+    assert (await service.get_task("3")).state == TaskState.PENDING
+    match how:
+        case "commit":
+            await complete(service, held[:1])
+        case "commit without a nonce":
+            await service.commit_task(Commit(id="1"))
+        case "upsert":
+            await service.upsert_task(TaskInput(id="1", topic="other"))
+        case "delete":
+            await service.delete_task("1")
+        case "promise":
+            await service.upsert_promise(Promise(id="1"))
+        case "delete topic":
+            await insert(service, "4", topic="other")
+            await service.delete_topic("t")
+            await insert(service, "3")
+    assert ids(await next_of(stream)) == ["3"]
+    stream.close()
+
+
+async def test_a_commit_with_a_stale_nonce_settles_nothing(service: Service) -> None:
+    await insert(service, "1", "2")
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    await next_of(stream)
+    with pytest.raises(NonceMismatch):
+        await service.commit_task(Commit(id="1", nonce="stale"))
+    assert await quiet(stream)
+    stream.close()
+
+
+async def test_a_passed_deadline_makes_room(service: Service) -> None:
+    await insert(service, "1", "2")
+    stream = service.subscribe(PollRequest(topics=["t"], timeout=50 * MS))
+    assert ids(await next_of(stream)) == ["1"]
+    [task] = await next_of(stream)
+    assert task.id == "2"
+    assert task.consumed is not None
+    stored = await service.get_task("1")
+    assert stored.deadline is not None
+    assert task.consumed >= stored.deadline
+    stream.close()
+
+
+async def test_the_bytes_of_a_window_are_bounded(service: Service) -> None:
+    await insert(service, "1", "2", "3", payload=b'"' + b"x" * 98 + b'"')
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=10, max_bytes=250))
+    held = await next_of(stream)
+    assert ids(held) == ["1", "2"]
+    assert await quiet(stream)
+    assert ids(await claim(service)) == ["3"]  # it was given back for others
+    await insert(service, "4", payload=b'"' + b"x" * 298 + b'"')
+    assert await quiet(stream)
+    await complete(service, held)
+    assert ids(await next_of(stream)) == ["4"]  # one always passes
+    stream.close()
+
+
+async def test_nothing_is_claimed_for_a_stream_that_does_not_listen(service: Service) -> None:
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=10))
+    assert await quiet(stream)
+    await insert(service, "1")
+    assert (await service.get_task("1")).state == TaskState.PENDING
+    assert ids(await next_of(stream)) == ["1"]
+    stream.close()
+
+
+async def test_what_was_not_sent_is_released(service: Service) -> None:
+    await insert(service, "1", "2")
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=10))
+    sent = await next_of(stream)
+    await complete(service, sent[:1])
+    stream.close(unsent=sent[1:])
+    assert ids(await claim(service, wait=SECOND)) == ["2"]
+
+
+async def test_what_was_claimed_for_a_closed_stream_is_released(service: Service, engine: Engine) -> None:
+    await insert(service, "1")
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    engine.gate = asyncio.Event()
+    listening = asyncio.create_task(stream.next())
+    await engine.claimed.wait()
+    listening.cancel()
+    await asyncio.wait([listening])
+    stream.close()
+    engine.gate.set()
+    assert ids(await claim(service, wait=SECOND)) == ["1"]
+
+
+@pytest.mark.parametrize("release", [True, False])
+async def test_what_was_sent_is_released_on_close_if_asked_for(service: Service, release: bool) -> None:
+    await insert(service, "1", "2")
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=2, release_on_close=release))
+    held = await next_of(stream)
+    await complete(service, held[:1])
+    stream.close()
+    assert ids(await claim(service, wait=100 * MS)) == (["2"] if release else [])
+
+
+async def test_drain_leaves_what_was_sent_with_the_client(service: Service) -> None:
+    await insert(service, "1")
+    stream = service.subscribe(PollRequest(topics=["t"], release_on_close=True))
+    held = await next_of(stream)
+    service.drain()
+    stream.close()
+    await service.close()
+    await complete(service, held)
+
+
+async def test_a_stream_survives_a_storage_that_fails(service: Service, engine: Engine) -> None:
+    await insert(service, "1")
+    engine.failures = 2
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    assert ids(await next_of(stream)) == ["1"]
+    stream.close()
+
+
+async def test_streams_on_one_topic_get_tasks_in_turn(service: Service) -> None:
+    streams = [service.subscribe(PollRequest(topics=["t"], max_in_flight=100)) for _ in range(5)]
+    listening = [asyncio.create_task(next_of(stream)) for stream in streams]
+    assert await claim(service) == []
+    await insert(service, *map(str, range(20)))
+    got = [await task for task in listening]
+    assert [len(tasks) for tasks in got] == [4] * 5
+    for stream in streams:
+        stream.close()
+
+
+async def test_a_quiet_topic_is_not_starved_by_a_busy_one(service: Service) -> None:
+    await insert(service, *(f"busy-{n}" for n in range(1000)), topic="busy")
+    stream = service.subscribe(PollRequest(topics=["busy", "quiet"], max_in_flight=1))
+    await insert(service, *(f"quiet-{n}" for n in range(10)), topic="quiet")
+    seen: list[str] = []
+    for _ in range(20):
+        tasks = await next_of(stream)
+        seen += ids(tasks)
+        await complete(service, tasks)
+    assert sum(id.startswith("quiet") for id in seen) >= 8
+    stream.close()
+
+
+async def test_idle_streams_leave_the_storage_alone(service: Service, engine: Engine) -> None:
+    streams = [service.subscribe(PollRequest(topics=["t", "u"], max_in_flight=5)) for _ in range(100)]
+    listening = [asyncio.create_task(stream.next()) for stream in streams]
+    assert await claim(service) == []
+    assert await claim(service, "u") == []
+    before = engine.claims
+    await asyncio.sleep(0.2)
+    assert engine.claims == before
+    assert (await service.get_topic_stats("t")).waiting_consumers == 100
+    for task, stream in zip(listening, streams, strict=True):
+        task.cancel()
+        await asyncio.wait([task])
+        stream.close()
+    assert (await service.get_topic_stats("t")).waiting_consumers == 0
+
+
+async def test_many_streams_deliver_everything_once(service: Service) -> None:
+    streams = [service.subscribe(PollRequest(topics=["t"], max_in_flight=7)) for _ in range(50)]
+    seen: Counter[str] = Counter()
+    finished = asyncio.Event()
+
+    async def work(stream: Subscription) -> None:
+        while True:
+            tasks = await stream.next()
+            seen.update(ids(tasks))
+            await complete(service, tasks)
+            if len(seen) == 5000:
+                finished.set()
+
+    workers = [asyncio.create_task(work(stream)) for stream in streams]
+    for n in range(0, 5000, 500):
+        await insert(service, *map(str, range(n, n + 500)))
+    await asyncio.wait_for(finished.wait(), 30)
+    for worker in workers:
+        worker.cancel()
+    await asyncio.wait(workers)
+    for stream in streams:
+        stream.close()
+    assert seen == Counter(map(str, range(5000)))

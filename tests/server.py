@@ -1,0 +1,89 @@
+"""A real `ratus` process for tests and benches."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+RATUS = (sys.executable, "-c", "from ratus.cli import main; main()")
+START_SECONDS = 30
+STOP_SECONDS = 30
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Server:
+    """`ratus` with arguments, from the line that says that it serves until it ends; its log goes to a file."""
+
+    def __init__(self, log: Path, *args: str, command: str = "serve", env: dict[str, str] | None = None) -> None:
+        self._log = log
+        self._env = {**{k: v for k, v in os.environ.items() if k not in ("PORT", "BIND", "ENGINE")}, **(env or {})}
+        self.port, self.grpc_port = free_port(), free_port()
+        ports = ["--port", str(self.port)]
+        if command == "serve":
+            ports += ["--grpc-port", str(self.grpc_port)]
+        self._command = [*RATUS, command, *ports, *args]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def start(self) -> Self:
+        """Start, and wait for the line that says that it serves."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, env=self._env, text=True)
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline().rstrip("\n")
+        if not re.match(r"ratus \S+ serves ", self.line):
+            self.kill()
+            raise AssertionError(f"the server did not start: {self.line!r}\n{self._log.read_text()}")
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask for the end and wait for it; the exit status."""
+        self.process.send_signal(number)
+        return self._wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self._wait()
+
+    def _wait(self) -> int:
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+
+def run(*args: str, timeout: float = 30, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `ratus` to its end."""
+    return subprocess.run(
+        [*RATUS, *args], capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}
+    )
