@@ -1,0 +1,86 @@
+"""Gathering: concurrent calls become one batch while the batch before them is under way.
+
+There are no timers: an idle gatherer starts at once, a busy one takes all that came in meanwhile.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+Entry = TypeVar("Entry")
+Result = TypeVar("Result")
+
+
+class Gatherer(Generic[Entry, Result]):
+    """Runs the entries of concurrent calls as batches, one at a time, in the order of the calls.
+
+    `run` gives one result per entry; what concerns a single entry is a result too, since an error that `run` raises
+    is raised by every call of the batch. A call is never split; beyond `limit` entries, calls wait for the next
+    batch. A call that is cancelled leaves its batch alone, and is not begun if it was still waiting.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Entry]], Coroutine[Any, Any, Sequence[Result]]], limit: int = 1000
+    ) -> None:
+        self._run = run
+        self._limit = limit
+        self._waiting: deque[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, entries: Sequence[Entry]) -> Sequence[Result]:
+        """The results for these entries, in their order."""
+        if not entries:
+            return []
+        answer: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entries, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def close(self) -> None:
+        """Return when all calls have been answered."""
+        while self._worker is not None:
+            await asyncio.wait({self._worker})
+
+    async def _work(self) -> None:
+        try:
+            while calls := self._next():
+                _answer(calls, await _finished(self._run([entry for entries, _ in calls for entry in entries])))
+        finally:
+            self._worker = None
+
+    def _next(self) -> list[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]]:
+        calls: list[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]] = []
+        size = 0
+        while self._waiting and (not calls or size + len(self._waiting[0][0]) <= self._limit):
+            entries, answer = self._waiting.popleft()
+            if not answer.done():
+                calls.append((entries, answer))
+                size += len(entries)
+        return calls
+
+
+async def _finished(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+    """What the work has come to, so that whatever it raises can be handed on."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task})
+    return task
+
+
+def _answer(
+    calls: Sequence[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]],
+    batch: asyncio.Future[Sequence[Result]],
+) -> None:
+    error = None if batch.cancelled() else batch.exception()
+    position = 0
+    for entries, answer in calls:
+        if answer.done():
+            pass
+        elif batch.cancelled():
+            answer.cancel()
+        elif error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(batch.result()[position : position + len(entries)])
+        position += len(entries)

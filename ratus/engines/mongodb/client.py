@@ -1,0 +1,39 @@
+"""The client: our defaults, which a URI can override, and what no URI may change."""
+
+from typing import Any, Final
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.errors import PyMongoError
+
+from ratus.config import MongoDBSettings
+from ratus.engines.mongodb import documents
+from ratus.engines.mongodb.fallback import Collection
+from ratus.errors import StartError
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "appname": "ratus",
+    "serverSelectionTimeoutMS": 3000,
+    "connectTimeoutMS": 5000,  # also how soon a server that is silent counts as gone
+    "waitQueueTimeoutMS": 5000,
+}
+
+
+def connect(settings: MongoDBSettings) -> Collection:
+    """The collection, without waiting for a connection; StartError if the settings can never work."""
+    given = {option.partition("=")[0].lower() for option in settings.uri.partition("?")[2].split("&")}
+    options = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
+    try:
+        client: AsyncMongoClient[RawBSONDocument] = AsyncMongoClient(
+            settings.uri, document_class=RawBSONDocument, connect=False, **options
+        )
+        database = client.get_database(settings.database)
+        timeout = client.write_concern.document.get("wtimeout")
+        return database.get_collection(
+            settings.collection,
+            codec_options=documents.RAW,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern("majority", wtimeout=timeout, j=True),
+        )
+    except (PyMongoError, ValueError, TypeError, OSError) as error:
+        raise StartError(f"MongoDB: {error}") from error

@@ -1,0 +1,68 @@
+"""The indexes of the original, with its names."""
+
+import logging
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from pymongo import IndexModel
+from pymongo.errors import OperationFailure
+
+from ratus.engines.mongodb.fallback import Collection
+
+# Only with this one hinted is the order of claims certain and their cost independent of what the planner tries.
+CLAIM_INDEX: Final = "topic_1_scheduled_1"
+_TTL_INDEX: Final = "consumed_1"
+_MAX_TTL: Final = 2**31 - 1  # seconds
+_CONFLICTS: Final = frozenset({85, 86})  # an index of this name, or of these keys, is there with other options
+
+_log = logging.getLogger(__name__)
+
+
+def models(retention: timedelta) -> list[IndexModel]:
+    """The indexes of the collection."""
+    return [
+        IndexModel([("topic", "hashed")], name="topic_hashed"),
+        IndexModel([("topic", 1), ("scheduled", 1)], name=CLAIM_INDEX, partialFilterExpression={"state": 0}),
+        IndexModel([("deadline", 1)], name="deadline_1", partialFilterExpression={"state": 1}),
+        IndexModel([("topic", 1)], name="topic_1", partialFilterExpression={"state": 1}),
+        IndexModel(
+            [("consumed", 1)],
+            name=_TTL_INDEX,
+            partialFilterExpression={"state": 2},
+            expireAfterSeconds=_seconds(retention),
+        ),
+    ]
+
+
+async def ensure(collection: Collection, retention: timedelta) -> bool:
+    """Create what is missing and adjust the retention period; tell whether claims may hint their index.
+
+    An index that somebody made differently is left as it is, and said in the log.
+    """
+    await _adjust_retention(collection, retention)
+    hint = True
+    for model in models(retention):
+        try:
+            await collection.create_indexes([model])
+        except OperationFailure as error:
+            if error.code not in _CONFLICTS:
+                raise
+            name = model.document["name"]
+            _log.warning("MongoDB: index %s is not as it should be, and left so: %s", name, error)
+            hint = hint and name != CLAIM_INDEX
+    return hint
+
+
+async def _adjust_retention(collection: Collection, retention: timedelta) -> None:
+    existing: Mapping[str, Mapping[str, Any]] = await collection.index_information()
+    ttl = existing.get(_TTL_INDEX)
+    if ttl is not None and ttl.get("expireAfterSeconds") != _seconds(retention):
+        await collection.database.command(
+            "collMod", collection.name, index={"name": _TTL_INDEX, "expireAfterSeconds": _seconds(retention)}
+        )
+
+
+def _seconds(retention: timedelta) -> int:
+    return min(math.ceil(retention.total_seconds()), _MAX_TTL)

@@ -1,0 +1,125 @@
+"""Reading tasks and topics, and deleting them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from ratus.engines.mongodb import documents
+from ratus.engines.mongodb.fallback import Collection
+from ratus.errors import NotFound
+from ratus.model import Task, TaskState, Topic, TopicStats
+
+_NO_PAYLOAD: Final = {"payload": 0}
+
+
+class Queries:
+    """Finds and deletes."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def get(self, id: str) -> Task:
+        """The task; NotFound."""
+        return await self._get({"_id": id})
+
+    async def get_promise(self, id: str) -> Task:
+        """The task if it is active; NotFound."""
+        return await self._get({"_id": id, "state": 1})
+
+    async def _get(self, query: Mapping[str, Any]) -> Task:
+        document = await self._collection.find_one(query)
+        if document is None:
+            raise NotFound
+        return documents.decode(document)
+
+    async def list_tasks(self, topic: str, after: str, skip: int, limit: int) -> list[Task]:
+        """Tasks of a topic, or of all for an empty one, in order of id."""
+        return await self._list({"topic": topic} if topic else {}, None, after, skip, limit)
+
+    async def list_promises(self, topic: str, after: str, skip: int, limit: int) -> list[Task]:
+        """Active tasks in order of id, without their payloads."""
+        query = {"topic": topic, "state": 1} if topic else {"state": 1}
+        return await self._list(query, _NO_PAYLOAD, after, skip, limit)
+
+    async def _list(
+        self, query: Mapping[str, Any], projection: Mapping[str, Any] | None, after: str, skip: int, limit: int
+    ) -> list[Task]:
+        if limit <= 0:
+            return []  # to MongoDB this means no limit
+        cursor = self._collection.find(
+            {**query, "_id": {"$gt": after}}, projection, sort=(("_id", 1),), skip=skip, limit=limit
+        )
+        return [documents.decode(document) async for document in cursor]
+
+    async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
+        """Topics that have tasks, in order of name."""
+        if limit <= 0:
+            return []
+        cursor = await self._collection.aggregate(
+            [
+                {"$match": {"topic": {"$gt": after}}},
+                {"$group": {"_id": "$topic", "count": {"$sum": 1}}},
+                {"$sort": {"_id": 1}},
+                {"$skip": skip},
+                {"$limit": limit},
+            ],
+            allowDiskUse=True,
+        )
+        return [Topic(document["_id"], int(document["count"])) async for document in cursor]
+
+    async def get_topic(self, topic: str) -> Topic:
+        """The topic; NotFound if it has no tasks."""
+        count = await self._collection.count_documents({"topic": topic})
+        if not count:
+            raise NotFound
+        return Topic(topic, count)
+
+    async def get_stats(self, topic: str, now: datetime) -> TopicStats:
+        """Counts and times of a topic."""
+        scheduled = "$scheduled"
+        cursor = await self._collection.aggregate(
+            [
+                {"$match": {"topic": topic}},
+                {
+                    "$group": {
+                        "_id": "$state",
+                        "count": {"$sum": 1},
+                        "due": {"$sum": {"$cond": [{"$lte": [scheduled, now]}, 1, 0]}},
+                        "first": {"$min": scheduled},
+                        "next": {"$min": {"$cond": [{"$gt": [scheduled, now]}, scheduled, None]}},
+                    }
+                },
+            ]
+        )
+        stats = TopicStats()
+        async for raw in cursor:
+            group = documents.fields(raw)
+            count = int(group["count"])
+            match group["_id"]:
+                case TaskState.PENDING:
+                    stats.pending, stats.due = count, int(group["due"])
+                    stats.oldest_due = documents.moment(group["first"]) if stats.due else None
+                    stats.next_scheduled = documents.moment(group["next"])
+                case TaskState.ACTIVE:
+                    stats.active = count
+                case TaskState.COMPLETED:
+                    stats.completed = count
+                case TaskState.ARCHIVED:
+                    stats.archived = count
+        return stats
+
+    async def delete(self, id: str) -> int:
+        """Delete a task; the number of deleted tasks."""
+        return (await self._collection.delete_one({"_id": id})).deleted_count
+
+    async def delete_tasks(self, topic: str, state: int | None) -> int:
+        """Delete the tasks of a topic, in one state or in any; the number of deleted tasks."""
+        return await self._delete_many({"topic": topic} if state is None else {"topic": topic, "state": state})
+
+    async def delete_topics(self) -> int:
+        """Delete all tasks; their number."""
+        return await self._delete_many({})
+
+    async def _delete_many(self, query: Mapping[str, Any]) -> int:
+        # Not repeated after a lost connection: the number would be wrong.
+        return (await self._collection.delete_many(query)).deleted_count

@@ -1,0 +1,52 @@
+"""The engines that the one suite runs on; a new engine only adds a name here."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ratus.config import MongoDBSettings, SQLiteSettings
+from ratus.engines.base import Engine
+from ratus.engines.mongodb import MongoDBEngine
+from ratus.engines.mongodb.fallback import Operation
+from ratus.engines.sqlite import SQLiteEngine
+from tests.engines.sharded import ShardedEngine
+from tests.mongod import Mongod
+
+ENGINES = (
+    "sqlite",
+    "memory",
+    "mongodb",  # a replica set
+    "mongodb-standalone",
+    "mongodb-fallback",  # every fallback forced
+    "mongodb-61",  # the server really answers with an error of sharding
+    "mongodb-31025",
+)
+
+
+@pytest.fixture(params=ENGINES)
+def closed_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """Each of the engines, not opened yet."""
+    kind: str = request.param
+    if kind == "sqlite":
+        return SQLiteEngine(SQLiteSettings(path=str(tmp_path / "ratus.db")))
+    if kind == "memory":
+        return SQLiteEngine(SQLiteSettings(path=None))
+    if kind == "mongodb-standalone":
+        return MongoDBEngine(request.getfixturevalue("standalone_settings"))
+    settings: MongoDBSettings = request.getfixturevalue("mongodb_settings")
+    if kind in ("mongodb-61", "mongodb-31025"):
+        server: Mongod = request.getfixturevalue("mongod")
+        return ShardedEngine(settings, server, int(kind.removeprefix("mongodb-")))
+    engine = MongoDBEngine(settings)
+    if kind == "mongodb-fallback":
+        engine.fallbacks.force(*Operation)
+    return engine
+
+
+@pytest.fixture
+async def engine(closed_engine: Engine) -> AsyncIterator[Engine]:
+    """Each of the engines, open and empty."""
+    await closed_engine.open()
+    yield closed_engine
+    await closed_engine.close()

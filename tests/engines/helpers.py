@@ -1,0 +1,79 @@
+"""Short forms for what the suite says often."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ratus import rules
+from ratus.engines.base import Engine
+from ratus.errors import RatusError
+from ratus.model import Commit, Grant, Hold, Task, raw
+
+NOW = datetime(2024, 5, 6, 7, 8, 9, 123000, tzinfo=UTC)
+MS = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+ANY_SIZE = 2**40
+
+
+def task(id: str, topic: str = "t", *, payload: Any = None, **fields: Any) -> Task:
+    """A pending task that is due now, unless told otherwise."""
+    given: dict[str, Any] = {"state": 0, "nonce": "", "produced": NOW - HOUR, "scheduled": NOW} | fields
+    return Task(id=id, topic=topic, payload=None if payload is None else raw(payload), **given)
+
+
+def grant(consumer: str = "", now: datetime = NOW, timeout: timedelta = HOUR) -> Grant:
+    """What a promise sets that is made now."""
+    return Grant(rules.new_nonce(), consumer, now, now + timeout)
+
+
+def grants(count: int, now: datetime = NOW) -> list[Grant]:
+    """So many grants, each with its own values."""
+    return [grant(f"consumer {index}", now, HOUR + index * SECOND) for index in range(count)]
+
+
+def commit(task: Task | Hold | None = None, **fields: Any) -> Commit:
+    """A commit that completes the task with its nonce, unless told otherwise."""
+    given: dict[str, Any] = {"id": task.id, "nonce": task.nonce} if task is not None else {}
+    if "payload" in fields:
+        fields["payload"] = raw(fields["payload"])
+    return Commit(**(given | {"state": 2} | fields))
+
+
+def hold(task: Task) -> Hold:
+    """The promise on a task."""
+    return Hold(task.id, task.nonce)
+
+
+def ids(tasks: Iterable[Task]) -> list[str]:
+    """The ids of tasks, in order."""
+    return [task.id for task in tasks]
+
+
+def kinds(results: Iterable[Task | RatusError]) -> list[type]:
+    """What each entry of a batch of commits has come to."""
+    return [type(result) for result in results]
+
+
+def done(result: Task | RatusError) -> Task:
+    """The task of an entry that was applied."""
+    assert isinstance(result, Task), result
+    return result
+
+
+def value(task: Task) -> Any:
+    """The decoded payload."""
+    return None if task.payload is None else msgspec.json.decode(task.payload)
+
+
+async def insert(engine: Engine, *tasks: Task) -> Sequence[Task]:
+    """Insert tasks that are new."""
+    assert all(await engine.insert(tasks))
+    return tasks
+
+
+async def claim(engine: Engine, topic: str = "t", count: int = 1, now: datetime = NOW) -> list[Task]:
+    """Claim up to so many tasks."""
+    return await engine.claim(topic, grants(count, now), ANY_SIZE)
