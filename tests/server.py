@@ -56,14 +56,15 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask for the end and wait for it; the exit status."""
         self.process.send_signal(number)
-        return self._wait()
+        return self.wait()
 
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()
-        self._wait()
+        self.wait()
 
-    def _wait(self) -> int:
+    def wait(self) -> int:
+        """Wait for the end; the exit status."""
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -80,6 +81,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def run(*args: str, timeout: float = 30, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
