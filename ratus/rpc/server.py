@@ -1,5 +1,7 @@
 """The gRPC server."""
 
+import errno
+import socket
 from typing import Any, Final, cast
 
 import grpc
@@ -81,9 +83,12 @@ class RPCServer:
         host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
         address = f"{host}:{self._listen.port}"
         try:
+            _try_to_bind(self._listen)
             port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise StartError(f"cannot serve gRPC on {address}: the port is taken or the address is not ours") from None
+        except OSError as error:
+            raise StartError(f"cannot serve gRPC on {address}: {error.strerror}") from None
+        except RuntimeError:  # somebody was faster
+            raise StartError(f"cannot serve gRPC on {address}: the port is taken") from None
         await self._server.start()
         return port
 
@@ -100,3 +105,20 @@ class RPCServer:
         self._calls.drain()
         await self._server.stop(grace)
         await self._calls.ended()
+
+
+def _try_to_bind(listen: Listen) -> None:
+    """Raise the OSError that the gRPC library would only log."""
+    errors: list[OSError] = []
+    addresses = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, type, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, type, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            errors.append(error)
+            if error.errno == errno.EADDRINUSE:
+                raise
+    if len(errors) == len(addresses):  # a name may stand for an address that this machine does not have
+        raise errors[0]

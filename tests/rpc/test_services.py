@@ -1,13 +1,11 @@
 """Every RPC, against a real port."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 import ratus
 from ratus.v1 import promise_service_pb2 as promises
@@ -23,17 +21,7 @@ from ratus.v1.task_pb2 import (
     Commit,
     Task,
 )
-
-
-def at(**after: float) -> Timestamp:
-    """A time so long after now, in whole milliseconds."""
-    stamp = Timestamp()
-    stamp.FromMilliseconds(int((datetime.now(UTC) + timedelta(**after)).timestamp() * 1000))
-    return stamp
-
-
-async def insert(client: Any, *given: Task) -> None:
-    await client.tasks.InsertTasks(tasks.InsertTasksRequest(tasks=given))
+from tests.rpc.serving import at, insert, waiting
 
 
 async def test_insert_and_get_a_task_with_all_that_is_given(client: Any) -> None:
@@ -271,15 +259,6 @@ async def test_a_client_that_goes_away_while_its_claim_waits_gets_no_task(client
     await insert(client, Task(id="a", topic="t"))
     claimed = await client.promises.ClaimTasks(promises.ClaimTasksRequest(topic="t"))
     assert [task.id for task in claimed.tasks] == ["a"]
-
-
-async def waiting(client: Any, topic: str, number: int) -> None:
-    """Return once so many consumers wait for a topic; each look is a round trip, so that this is no busy loop."""
-    async with asyncio.timeout(10):
-        while True:
-            stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic=topic))
-            if stats.waiting_consumers == number:
-                return
 
 
 async def test_server_info(client: Any) -> None:
