@@ -431,7 +431,9 @@ class ClaimTasksResponse(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """The tasks in the order of their scheduled times. None is no error."""
+        """The tasks in the order of their scheduled times. None is no error. Fewer than asked for when fewer were due or
+        more would not fit into one message.
+        """
 
     def __init__(
         self,

@@ -190,7 +190,7 @@ class CommitResult(_message.Message):
 
     @_builtins.property
     def task(self) -> Global___Task:
-        """The task after the commit, only when it was asked for."""
+        """The task after the commit, only when it was asked for and while the answer stays under 3.5 MiB."""
 
     def __init__(
         self,

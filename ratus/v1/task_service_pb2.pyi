@@ -492,7 +492,9 @@ class CommitTasksRequest(_message.Message):
     COMMITS_FIELD_NUMBER: _builtins.int
     RETURN_TASKS_FIELD_NUMBER: _builtins.int
     return_tasks: _builtins.bool
-    """Whether to return the tasks after their commits."""
+    """Whether to return the tasks after their commits. The first that does not fit into 3.5 MiB is left out, and so are
+    those after it; their commits are applied all the same.
+    """
     @_builtins.property
     def commits(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommitTaskRequest]:
         """The commits, at most 10,000, applied in order."""
