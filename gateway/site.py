@@ -27,7 +27,7 @@ def create_site(document: dict[str, Any]) -> FastAPI:
         middleware=[Middleware(GZipMiddleware)],
         exception_handlers={HTTPException: _not_found, Exception: _internal},
     )
-    site.openapi_schema = document
+    site.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI documents this way
     return site
 
 

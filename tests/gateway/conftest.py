@@ -7,9 +7,9 @@ import pytest
 from rest_server import Rest, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rest() -> Iterator[Rest]:
-    """A server that all tests share."""
+    """A server that the tests of a module share."""
     with serving() as rest:
         yield rest
 
