@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import uvicorn
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway import create_app
-from gateway.server import uvicorn_config
 from ratus.config import ChoreSettings, Limits, SQLiteSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
@@ -89,17 +89,21 @@ def serving() -> Iterator[Rest]:
         await engine.open()
         service = Service(engine, Limits(payload_bytes=PAYLOAD_BYTES), registry)
         chores = asyncio.create_task(run_chores(service, ChoreSettings(interval=timedelta(milliseconds=300))))
-        servers.append(
-            _Server(uvicorn_config(create_app(service, registry=registry, max_request_bytes=REQUEST_BYTES)), started)
-        )
+        app = create_app(service, registry=registry, max_request_bytes=REQUEST_BYTES)
+        config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+        servers.append(_Server(config, started))
         await servers[0].serve(sockets=[listener])
         chores.cancel()
         await asyncio.wait([chores])
         await service.close()
         await engine.close()
 
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve())
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=asyncio.run, args=[serve()])
+        thread = threading.Thread(target=run)
         thread.start()
         try:
             assert started.wait(10)
