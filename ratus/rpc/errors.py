@@ -52,8 +52,8 @@ _logger = logging.getLogger(__name__)
 
 
 def code_of(error: RatusError) -> grpc.StatusCode:
-    """The gRPC code of an error."""
-    return _CODES[type(error)]
+    """The gRPC code of an error; that of its nearest base in the table, if it is not in there itself."""
+    return next((_CODES[cls] for cls in type(error).__mro__ if cls in _CODES), grpc.StatusCode.INTERNAL)
 
 
 def to_status(error: RatusError) -> status_pb2.Status:
