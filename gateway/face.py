@@ -83,8 +83,10 @@ class Face:
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            first: bytes = message.get("body", b"")
-            return first
+            whole: bytes = message.get("body", b"")
+            if len(whole) > self._max_request_bytes:
+                raise self._too_large()
+            return whole
         announced = header(scope["headers"], b"content-length")
         if announced.isdigit() and int(announced) > self._max_request_bytes:
             raise self._too_large()
@@ -143,11 +145,16 @@ async def _write(answer: Answer, scope: Scope, receive: Receive, send: Send) -> 
         headers.append((b"content-length", b"%d" % len(body)))
     start = {"type": "http.response.start", "status": status, "headers": headers}
     end = {"type": "http.response.body", "body": body}
-    if len(body) < GZIP_BYTES:
-        await send(start)
-        await send(end)
-        return
+    if len(body) >= GZIP_BYTES:
+        if b"gzip" in header(scope["headers"], b"accept-encoding"):
+            await _write_packed(start, end, scope, receive, send)
+            return
+        headers.append((b"vary", b"Accept-Encoding"))
+    await send(start)
+    await send(end)
 
+
+async def _write_packed(start: Message, end: Message, scope: Scope, receive: Receive, send: Send) -> None:
     async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start)
         await send(end)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from rest_server import PAYLOAD_BYTES
+from tests.gateway.serving import PAYLOAD_BYTES
 
 BAD, TOO_LARGE = "bad request: ", "too large: "
 NO_TOPIC = "bad request: topic must not be empty"

@@ -1,10 +1,10 @@
 import pytest
-from rest_server import Rest
 
 from gateway.answers import Answer
 from gateway.calls import Call
 from gateway.paths import Route, Router, split
 from ratus.errors import BadRequest
+from tests.gateway.serving import Rest
 
 
 async def _handler(call: Call) -> Answer:

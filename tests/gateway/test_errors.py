@@ -5,7 +5,6 @@ from typing import Any, cast
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from stub_backend import StubBackend
 
 from gateway import create_app, errors
 from ratus.backend import Backend
@@ -23,6 +22,7 @@ from ratus.errors import (
     TooLarge,
     TooMany,
 )
+from tests.gateway.stub_backend import StubBackend
 
 MAPPING: list[tuple[RatusError, int, str]] = [
     (BadRequest("no"), 400, "bad request: no"),

@@ -5,8 +5,8 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,10 +16,13 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway import create_app
+from ratus.backend import Backend
 from ratus.config import ChoreSettings, Limits, SQLiteSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.engines.sqlite import SQLiteEngine
+from ratus.rpc.backend import RemoteBackend
+from tests.rpc.serving import run_server
 
 PAYLOAD_BYTES = 64 * 1024
 REQUEST_BYTES = 1024 * 1024
@@ -77,26 +80,39 @@ class _Server(uvicorn.Server):
         self._accepting.set()
 
 
+@asynccontextmanager
+async def _backend(registry: CollectorRegistry, *, remote: bool) -> AsyncIterator[Backend]:
+    """A service on tasks in memory, or a client of a gRPC server with one."""
+    engine = SQLiteEngine(SQLiteSettings(path=None))
+    await engine.open()
+    service = Service(engine, Limits(payload_bytes=PAYLOAD_BYTES), CollectorRegistry() if remote else registry)
+    chores = asyncio.create_task(run_chores(service, ChoreSettings(interval=timedelta(milliseconds=300))))
+    if remote:
+        async with run_server(service, CollectorRegistry()) as server:
+            client = RemoteBackend(server.target)
+            yield client
+            await client.close()
+    else:
+        yield service
+    chores.cancel()
+    await asyncio.wait([chores])
+    await service.close()
+    await engine.close()
+
+
 @contextmanager
-def serving() -> Iterator[Rest]:
-    """Serve tasks in memory for as long as the context lasts."""
+def serving(*, remote: bool = False) -> Iterator[Rest]:
+    """Serve for as long as the context lasts, in front of a service or of a gRPC server."""
     started = threading.Event()
     servers: list[_Server] = []
 
     async def serve() -> None:
         registry = CollectorRegistry()
-        engine = SQLiteEngine(SQLiteSettings(path=None))
-        await engine.open()
-        service = Service(engine, Limits(payload_bytes=PAYLOAD_BYTES), registry)
-        chores = asyncio.create_task(run_chores(service, ChoreSettings(interval=timedelta(milliseconds=300))))
-        app = create_app(service, registry=registry, max_request_bytes=REQUEST_BYTES)
-        config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
-        servers.append(_Server(config, started))
-        await servers[0].serve(sockets=[listener])
-        chores.cancel()
-        await asyncio.wait([chores])
-        await service.close()
-        await engine.close()
+        async with _backend(registry, remote=remote) as backend:
+            app = create_app(backend, registry=registry, max_request_bytes=REQUEST_BYTES)
+            config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+            servers.append(_Server(config, started))
+            await servers[0].serve(sockets=[listener])
 
     def run() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

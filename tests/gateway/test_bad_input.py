@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from bad_input import CASES, Case
-from rest_server import PAYLOAD_BYTES, Rest
+
+from tests.gateway.bad_input import CASES, Case
+from tests.gateway.serving import PAYLOAD_BYTES, Rest
 
 
 def _tasks(rest: Rest, topic: str) -> object:
@@ -12,25 +13,25 @@ def _tasks(rest: Rest, topic: str) -> object:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input(rest: Rest, topic: str, case: Case) -> None:
-    assert rest("POST", f"/v1/topics/{topic}/tasks/{topic}-1", '{"payload":1}').status == 201
-    before = _tasks(rest, topic)
+def test_bad_input(any_rest: Rest, topic: str, case: Case) -> None:
+    assert any_rest("POST", f"/v1/topics/{topic}/tasks/{topic}-1", '{"payload":1}').status == 201
+    before = _tasks(any_rest, topic)
     body = case.body and case.body.replace(b"{T}", topic.encode())
-    reply = rest(case.method, case.path.replace("{T}", topic), body)
+    reply = any_rest(case.method, case.path.replace("{T}", topic), body)
     assert (reply.status, reply.json["error"]["code"]) == (case.status, case.status)
     assert reply.json["error"]["message"].startswith(case.message)
     assert reply.headers["content-type"] == "application/json"
-    assert _tasks(rest, topic) == before
+    assert _tasks(any_rest, topic) == before
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_one_bad_entry_is_named(rest: Rest, topic: str, method: str) -> None:
+def test_one_bad_entry_is_named(any_rest: Rest, topic: str, method: str) -> None:
     entries = [{"_id": f"{topic}-{number}", "payload": number} for number in range(3)]
     body = json.dumps({"data": entries}).replace('"payload": 2', '"payload": 1e400')
-    reply = rest(method, f"/v1/topics/{topic}/tasks", body)
+    reply = any_rest(method, f"/v1/topics/{topic}/tasks", body)
     assert reply.status == 400
     assert reply.json["error"]["message"].startswith("bad request: tasks[2].payload: ")
-    assert rest("GET", f"/v1/topics/{topic}").status == 404
+    assert any_rest("GET", f"/v1/topics/{topic}").status == 404
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_one_bad_entry_is_named(rest: Rest, topic: str, method: str) -> None:
         ('""', '""'),
     ],
 )
-def test_odd_payloads_come_back(rest: Rest, topic: str, sent: str, returned: str) -> None:
+def test_odd_payloads_come_back(any_rest: Rest, topic: str, sent: str, returned: str) -> None:
     path = f"/v1/topics/{topic}/tasks/{topic}"
-    assert rest("POST", path, f'{{"payload": {sent}}}').status == 201
-    assert rest("GET", path).body.endswith(f'"payload":{returned}}}'.encode())
+    assert any_rest("POST", path, f'{{"payload": {sent}}}').status == 201
+    assert any_rest("GET", path).body.endswith(f'"payload":{returned}}}'.encode())
 
 
-def test_the_largest_payload_passes(rest: Rest, topic: str) -> None:
+def test_the_largest_payload_passes(any_rest: Rest, topic: str) -> None:
     payload = json.dumps("x" * (PAYLOAD_BYTES - 2))
-    assert rest("POST", f"/v1/topics/{topic}/tasks/{topic}", f'{{"payload":{payload}}}').status == 201
-    assert json.dumps(rest("POST", f"/v1/topics/{topic}/promises").json["payload"]) == payload
+    assert any_rest("POST", f"/v1/topics/{topic}/tasks/{topic}", f'{{"payload":{payload}}}').status == 201
+    assert json.dumps(any_rest("POST", f"/v1/topics/{topic}/promises").json["payload"]) == payload

@@ -7,7 +7,8 @@ import re
 import socket
 
 import pytest
-from rest_server import REQUEST_BYTES, Rest
+
+from tests.gateway.serving import REQUEST_BYTES, Rest
 
 HEAD = "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
 

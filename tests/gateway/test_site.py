@@ -3,14 +3,14 @@ import re
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client import CollectorRegistry
-from rest_server import Rest
-from stub_backend import StubBackend
 
 from gateway import bodies
 from gateway.app import routes
 from gateway.openapi import document
 from gateway.schemas import SCHEMAS
 from ratus import model
+from tests.gateway.serving import Rest
+from tests.gateway.stub_backend import StubBackend
 
 
 def test_the_document_is_valid(rest: Rest) -> None:

@@ -1,9 +1,9 @@
 import pytest
-from rest_server import Rest
 
 from gateway.paging import collect
 from ratus.errors import BadRequest
 from ratus.model import Page, PageRequest
+from tests.gateway.serving import Rest
 
 
 class Source:
@@ -44,14 +44,14 @@ async def test_an_error_is_passed_on() -> None:
         await collect(fail, PageRequest())
 
 
-def test_a_list_larger_than_one_answer_of_the_backend(rest: Rest, topic: str) -> None:
+def test_a_list_larger_than_one_answer_of_the_backend(any_rest: Rest, topic: str) -> None:
     payload = "x" * 60_000
     for number in range(70):
         body = f'{{"payload":"{payload}"}}'
-        assert rest("POST", f"/topics/{topic}/tasks/{topic}-{number:03}", body).status == 201
-    listed = rest("GET", f"/topics/{topic}/tasks?limit=100&offset=1").json["data"]
+        assert any_rest("POST", f"/topics/{topic}/tasks/{topic}-{number:03}", body).status == 201
+    listed = any_rest("GET", f"/topics/{topic}/tasks?limit=100&offset=1").json["data"]
     assert [task["_id"] for task in listed] == [f"{topic}-{number:03}" for number in range(1, 70)]
-    assert rest("DELETE", f"/topics/{topic}").json == {"deleted": 70}
+    assert any_rest("DELETE", f"/topics/{topic}").json == {"deleted": 70}
 
 
 def test_pages_of_all_kinds(rest: Rest, topic: str) -> None:
