@@ -5,14 +5,17 @@ of `ratus.errors`.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from ratus.errors import RatusError
 from ratus.model import (
     ClaimRequest,
     Commit,
+    Extension,
     Page,
     PageRequest,
+    PollRequest,
     Promise,
     ServerInfo,
     Task,
@@ -23,8 +26,18 @@ from ratus.model import (
 )
 
 
+class Stream(Protocol):
+    """Delivery of tasks as they become due."""
+
+    async def next(self, idle: timedelta | None = None) -> list[Task]:
+        """The next tasks, no more than an answer can hold; none after `idle` without any. Draining."""
+
+    def close(self, unsent: Sequence[Task] = ()) -> None:
+        """End it; what was not sent on to the client is given back at once."""
+
+
 class Backend(Protocol):
-    """All unary calls of the four services."""
+    """All calls of the four services, but Work, whose place in REST is taken by the calls that it consists of."""
 
     async def list_tasks(self, topic: str, page: PageRequest) -> Page[Task]:
         """A page of the tasks of a topic, or of all for an empty one; may hold fewer than asked for (see its token)."""
@@ -88,6 +101,12 @@ class Backend(Protocol):
 
     async def delete_promises(self, topic: str) -> int:
         """Set the active tasks of a topic back to pending; the number of deleted promises."""
+
+    async def extend_promises(self, extensions: Sequence[Extension]) -> list[RatusError | None]:
+        """Set the deadlines of promises that are held; NonceMismatch for each that is not."""
+
+    def subscribe(self, request: PollRequest) -> Stream:
+        """Open a stream of due tasks; BadRequest, Draining, TooMany, here or at the first `next`."""
 
     async def claim_tasks(self, request: ClaimRequest) -> list[Task]:
         """Claim the next due tasks of a topic."""

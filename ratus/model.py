@@ -66,12 +66,13 @@ class Promise(Struct, kw_only=True, omit_defaults=True):
 
 
 class Grant(Struct, frozen=True):
-    """What a promise sets on the task that it claims."""
+    """What a promise sets on the task that it claims; `request` names the claim, if it can be repeated."""
 
     nonce: str
     consumer: str
     consumed: datetime
     deadline: datetime
+    request: str = ""
 
 
 class Commit(Struct, kw_only=True):

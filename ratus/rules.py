@@ -139,9 +139,11 @@ def end_of_promise(deadline: datetime | None, timeout: timedelta | None, now: da
     return deadline or after(now, DEFAULT_TIMEOUT if timeout is None else timeout, "timeout")
 
 
-def grant(consumer: str, deadline: datetime | None, timeout: timedelta | None, now: datetime) -> Grant:
+def grant(
+    consumer: str, deadline: datetime | None, timeout: timedelta | None, now: datetime, request: str = ""
+) -> Grant:
     """What a promise that is made now sets on its task; the nonce is fresh."""
-    return Grant(new_nonce(), consumer, now, end_of_promise(deadline, timeout, now))
+    return Grant(new_nonce(), consumer, now, end_of_promise(deadline, timeout, now), request)
 
 
 def check_promise(promise: Promise) -> Promise:
@@ -164,6 +166,15 @@ def check_claim(request: ClaimRequest) -> ClaimRequest:
     return msgspec.structs.replace(request, limit=request.limit or 1, wait=wait)
 
 
+def check_window(max_in_flight: int, max_bytes: int) -> tuple[int, int]:
+    """A window within the bounds; of at least one task."""
+    if not 0 <= max_in_flight <= MAX_IN_FLIGHT:
+        raise BadRequest(f"{max_in_flight} is not within 0 and the maximum of {MAX_IN_FLIGHT}", field="max_in_flight")
+    if max_bytes < 0:
+        raise BadRequest("must not be negative", field="max_bytes")
+    return max_in_flight or 1, max_bytes
+
+
 def check_poll(request: PollRequest) -> PollRequest:
     """A stream within the bounds, its window and timeout set."""
     if not request.topics:
@@ -174,15 +185,10 @@ def check_poll(request: PollRequest) -> PollRequest:
     timeout = DEFAULT_TIMEOUT if request.timeout is None else request.timeout
     if timeout <= timedelta(0):
         raise BadRequest("must be positive", field="timeout")
-    if not 0 <= request.max_in_flight <= MAX_IN_FLIGHT:
-        raise BadRequest(
-            f"{request.max_in_flight} is not within 0 and the maximum of {MAX_IN_FLIGHT}", field="max_in_flight"
-        )
-    if request.max_bytes < 0:
-        raise BadRequest("must not be negative", field="max_bytes")
+    max_in_flight, _ = check_window(request.max_in_flight, request.max_bytes)
     if request.heartbeat is not None and not MIN_HEARTBEAT <= request.heartbeat <= MAX_HEARTBEAT:
         raise BadRequest("is not within 1s and 5m", field="heartbeat")
-    return msgspec.structs.replace(request, max_in_flight=request.max_in_flight or 1, timeout=timeout)
+    return msgspec.structs.replace(request, max_in_flight=max_in_flight, timeout=timeout)
 
 
 def check_commit(given: Commit, now: datetime, limits: Limits) -> Commit:

@@ -22,7 +22,6 @@ _FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due;
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
 _CLOCK_CHECK: Final = 5.0  # seconds between looks at the clock, which may have been set
-_SLOW_POLL: Final = 1.0  # seconds, where other processes add tasks that nobody tells us about
 
 
 class Consumer(Protocol):
@@ -77,6 +76,11 @@ class Claimer:
     def waiting(self) -> int:
         """The number of hungry consumers."""
         return len(self._hungry)
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether consumers wait for a topic that had no due task, as far as we know."""
+        return self._dry and bool(self._hungry)
 
     @property
     def idle(self) -> bool:
@@ -157,17 +161,14 @@ class Claimer:
             if not self._hungry:
                 await self._wake.wait()
                 return
-            seconds = pause or (_SLOW_POLL if self._engine.shared else _CLOCK_CHECK)
+            seconds = pause or _CLOCK_CHECK
             if self._due_at is not None and not pause:
                 seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
-                if pause or self._engine.shared:
-                    self._dry = False
-                    return
-                if self._is_due():
+                if pause or self._is_due():
                     return
 
     async def _learn_due_at(self) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from ratus import times
+from ratus.core.claimant import Claimant
 from ratus.core.claimer import Claimer
-from ratus.core.consumers import Claimant, Subscription
+from ratus.core.neighbours import Neighbours
+from ratus.core.subscription import Subscription
 from ratus.core.windows import Windows
 from ratus.engines.base import Engine
 from ratus.errors import Draining, StorageUnavailable, TooMany
@@ -30,14 +33,19 @@ class Delivery:
         self._claimers: dict[str, Claimer] = {}
         self._claimants: set[Claimant] = set()
         self._subscriptions: set[Subscription] = set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
         self._draining = False
+        neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
+        self._neighbours = asyncio.create_task(neighbours.run()) if engine.shared else None
 
-    async def claim(self, request: ClaimRequest) -> list[Task]:
-        """Claim tasks for a call. A caller that is cancelled gets none: what was claimed for it is released."""
+    async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
+        """Claim tasks for a call, the grants with its key.
+
+        A caller that is cancelled gets none: what was claimed for it is released.
+        """
         self._admit()
         claimer = self._claimer(request.topic)
-        claimant = Claimant(request)
+        claimant = Claimant(request, key)
         self._claimants.add(claimant)
         claimer.attach(claimant)
         claimer.join(claimant)
@@ -50,11 +58,11 @@ class Delivery:
             claimer.detach(claimant)
             self._claimants.discard(claimant)
 
-    def subscribe(self, request: PollRequest) -> Subscription:
-        """Open a stream; Draining, TooMany."""
+    def subscribe(self, request: PollRequest, *, notices: bool) -> Subscription:
+        """Open a stream, with notices of lost tasks if wanted; Draining, TooMany."""
         self._admit()
         claimers = [self._claimer(topic) for topic in dict.fromkeys(request.topics)]
-        subscription = Subscription(request, self.windows, claimers, self._on_close)
+        subscription = Subscription(request, self.windows, claimers, self._on_close, notices=notices)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -91,6 +99,21 @@ class Delivery:
         if holds := self.windows.holds():
             self.windows.reconcile(holds, await self._engine.held(holds))
 
+    async def reconcile_watchful(self) -> None:
+        """The same for the streams to which it matters at once."""
+        holds = [hold for stream in self._subscriptions if stream.watchful for hold in stream.holds()]
+        if holds:
+            self.windows.reconcile(holds, await self._engine.held(holds))
+
+    def _heard(self, topic: str | None, scheduled: datetime) -> None:
+        if topic is None:
+            self.recheck(list(self._claimers))
+        elif (claimer := self._claimers.get(topic)) is not None:
+            claimer.notify(scheduled, times.now())
+
+    def _dry(self) -> list[str]:
+        return [topic for topic, claimer in self._claimers.items() if claimer.is_dry]
+
     def drain(self) -> None:
         """End all streams and waits with Draining, and admit no more."""
         self._draining = True
@@ -101,10 +124,13 @@ class Delivery:
 
     async def close(self) -> None:
         """Finish the releases that are under way, once nobody waits any more."""
+        if self._neighbours is not None:
+            self._neighbours.cancel()
+            await asyncio.wait([self._neighbours])
         for claimer in self._claimers.values():
             claimer.stop()
-        if self._background:
-            await asyncio.wait(self._background)
+        if self._releases:
+            await asyncio.wait(self._releases)
 
     def _claimer(self, topic: str) -> Claimer:
         claimer = self._claimers.get(topic)
@@ -140,5 +166,5 @@ class Delivery:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)

@@ -12,14 +12,19 @@ from prometheus_client import CollectorRegistry
 import ratus
 from ratus import rules, times
 from ratus.config import Limits
-from ratus.core.consumers import Subscription, room_in_answer
+from ratus.core.alarm import Alarm
+from ratus.core.answers import room_in_answer
 from ratus.core.delivery import Delivery
 from ratus.core.metrics import CoreMetrics
+from ratus.core.repeats import Repeats
+from ratus.core.subscription import Subscription
 from ratus.engines.base import Engine
-from ratus.errors import BadRequest, Draining, RatusError, TaskExists
+from ratus.errors import BadRequest, Draining, NonceMismatch, RatusError, TaskExists
 from ratus.model import (
     ClaimRequest,
     Commit,
+    Extension,
+    Hold,
     Page,
     PageRequest,
     PollRequest,
@@ -27,6 +32,7 @@ from ratus.model import (
     ServerInfo,
     Task,
     TaskInput,
+    TaskState,
     Topic,
     TopicStats,
     Updated,
@@ -42,7 +48,9 @@ class Service:
         self._engine = engine
         self._limits = limits
         self._metrics = CoreMetrics(registry)
-        self._delivery = Delivery(engine, self._metrics.consumed)
+        self._delivery = Delivery(engine, self._on_claimed)
+        self._repeats = Repeats(engine)
+        self.deadlines = Alarm()  # when recovery has something to do
         self._started = time.monotonic()
         self._draining = False
 
@@ -77,7 +85,7 @@ class Service:
         created = await self._engine.insert(tasks)
         new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
         self._metrics.produced(new)
-        self._delivery.pending(new, now)
+        self._stored(new, now)
         existing = [] if len(new) == len(tasks) else _others(tasks, new)
         return Updated(len(new), 0, existing)
 
@@ -97,9 +105,21 @@ class Service:
         created = await self._engine.upsert(tasks)
         new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
         self._metrics.produced(new)
-        self._delivery.windows.settle(task.id for task in tasks)
-        self._delivery.pending(tasks, now)
+        self._delivery.windows.settle((task.id for task in tasks), lost=True)
+        self._stored(tasks, now)
         return Updated(len(new), len(tasks) - len(new), _others(tasks, new))
+
+    def _stored(self, tasks: Sequence[Task], now: datetime) -> None:
+        """Tell who waits for it that tasks are stored as they are."""
+        self._delivery.pending(tasks, now)
+        for task in tasks:
+            if task.state == TaskState.ACTIVE:
+                self.deadlines.set(task.deadline)
+
+    def _on_claimed(self, tasks: Sequence[Task]) -> None:
+        self._metrics.consumed(tasks)
+        if tasks:
+            self.deadlines.set(min(task.deadline for task in tasks if task.deadline is not None))
 
     def _new_tasks(self, tasks: Sequence[TaskInput], now: datetime) -> list[Task]:
         return rules.each(tasks, "tasks", lambda task: rules.new_task(task, now, self._limits))
@@ -107,7 +127,7 @@ class Service:
     async def delete_task(self, id: str) -> int:
         """Delete a task."""
         deleted = await self._engine.delete(rules.check_id(id))
-        self._delivery.windows.settle([id])
+        self._delivery.windows.settle([id], lost=True)
         return deleted
 
     async def delete_tasks(self, topic: str, state: int | None = None) -> int:
@@ -144,8 +164,10 @@ class Service:
         tasks = [result for result in results if isinstance(result, Task)]
         for task in tasks:
             self._metrics.committed(task, now)
-        self._delivery.windows.settle(task.id for task in tasks)
-        self._delivery.pending(tasks, now)
+        by_holder = {commit.id for commit in commits if commit.nonce}
+        self._delivery.windows.settle(task.id for task in tasks if task.id in by_holder)
+        self._delivery.windows.settle((task.id for task in tasks if task.id not in by_holder), lost=True)
+        self._stored(tasks, now)
         return results
 
     # Topics
@@ -200,8 +222,8 @@ class Service:
         rules.check_promise(promise)
         grant = rules.grant(promise.consumer, promise.deadline, promise.timeout, times.now())
         task = await self._engine.promise(promise.id, grant, force=force)
-        self._delivery.windows.settle([task.id])
-        self._metrics.consumed([task])
+        self._delivery.windows.settle([task.id], lost=True)
+        self._on_claimed([task])
         return task
 
     async def delete_promise(self, id: str, nonce: str = "") -> int:
@@ -209,7 +231,7 @@ class Service:
         topic = await self._engine.delete_promise(rules.check_id(id), rules.check_name(nonce, "nonce"))
         if topic is None:
             return 0
-        self._delivery.windows.settle([id])
+        self._delivery.windows.settle([id], lost=True)
         self._delivery.recheck([topic])
         return 1
 
@@ -224,13 +246,40 @@ class Service:
         """Claim the next due tasks of a topic, and wait for the first if asked to."""
         request = rules.check_claim(request)
         rules.end_of_promise(request.deadline, request.timeout, times.now())  # refuse what no claim could set
-        return await self._delivery.claim(request)
+        if not request.request_id:
+            return await self._delivery.claim(request)
+        async with self._repeats.claim(request) as (key, held):
+            return held or await self._delivery.claim(request, key)
 
-    def subscribe(self, request: PollRequest) -> Subscription:
-        """Open a stream of due tasks; Draining, TooMany."""
+    def subscribe(self, request: PollRequest, *, notices: bool = False) -> Subscription:
+        """Open a stream of due tasks, with notices of lost ones if wanted; Draining, TooMany."""
         request = rules.check_poll(request)
         rules.end_of_promise(None, request.timeout, times.now())
-        return self._delivery.subscribe(request)
+        return self._delivery.subscribe(request, notices=notices)
+
+    async def extend_promises(self, extensions: Sequence[Extension]) -> list[RatusError | None]:
+        """Set the deadlines of promises that are held."""
+        now = times.now()
+        checked = rules.each(extensions, "extensions", lambda extension: rules.check_extension(extension, now))
+        if not checked:
+            return []
+        results = await self._engine.extend(checked)
+        for extension, held in zip(checked, results, strict=True):
+            if held:
+                assert extension.deadline is not None  # the rules have set it
+                self._delivery.windows.extend(extension.id, extension.nonce, extension.deadline)
+                self.deadlines.set(extension.deadline)
+        return [None if held else NonceMismatch() for held in results]
+
+    async def release_promises(self, holds: Sequence[Hold]) -> list[RatusError | None]:
+        """Set tasks that are held back to pending."""
+        checked = rules.each(holds, "releases", rules.check_hold)
+        if not checked:
+            return []
+        topics = await self._engine.release(checked)
+        self._delivery.windows.settle(hold.id for hold, topic in zip(checked, topics, strict=True) if topic is not None)
+        self._delivery.recheck({topic for topic in topics if topic is not None})
+        return [None if topic is not None else NonceMismatch() for topic in topics]
 
     # The server
 
@@ -250,14 +299,19 @@ class Service:
         await self._engine.check()
 
     async def recover(self) -> None:
-        """Set tasks whose deadline has passed back to pending, and delete those that were kept long enough."""
+        """Set tasks whose deadline has passed back to pending."""
+        self.deadlines.clear()
         with self._metrics.chore_duration.time():
-            now = times.now()
-            topics = await self._engine.recover(now)
-            await self._engine.expire(now)
+            topics = await self._engine.recover(times.now())
+            self.deadlines.set(await self._engine.next_deadline())
         if topics:
-            await self._delivery.reconcile()
             self._delivery.recheck(topics)
+            await self._delivery.reconcile()
+
+    async def expire(self) -> None:
+        """Delete completed tasks that were kept long enough."""
+        with self._metrics.chore_duration.time():
+            await self._engine.expire(times.now())
 
     def drain(self) -> None:
         """Be ready no more, and end all waits and streams with Draining."""

@@ -4,6 +4,7 @@ A task counts from the moment it is claimed for a stream until it is settled: co
 claimed anew, through whatever call, or past its deadline.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -19,21 +20,20 @@ class _Delivered(Struct, frozen=True):
 
 
 class Window:
-    """What one stream holds; `on_room` is called whenever that has become less."""
+    """What one stream holds; `on_change` is called whenever that has become less."""
 
     def __init__(
-        self, index: dict[str, "Window"], max_in_flight: int, max_bytes: int, on_room: Callable[[], None]
+        self, index: dict[str, "Window"], max_in_flight: int, max_bytes: int, on_change: Callable[[], None]
     ) -> None:
         self._index = index
         self._max_in_flight = max_in_flight
         self._max_bytes = max_bytes
-        self._on_room = on_room
+        self._on_change = on_change
         self._delivered: dict[str, _Delivered] = {}
+        self._deadlines: list[tuple[datetime, str]] = []  # a heap, in which settled tasks may linger
         self._bytes = 0
         self.reserved = 0  # places kept for claims that are under way
-
-    def __len__(self) -> int:
-        return len(self._delivered)
+        self.lost: list[str] = []  # tasks whose promises ended without their holder having said so
 
     @property
     def has_room(self) -> bool:
@@ -41,6 +41,12 @@ class Window:
         if len(self._delivered) + self.reserved >= self._max_in_flight:
             return False
         return not self._max_bytes or self._bytes < self._max_bytes
+
+    def resize(self, max_in_flight: int, max_bytes: int) -> None:
+        """Set other bounds; what is held beyond them stays."""
+        self._max_in_flight = max_in_flight
+        self._max_bytes = max_bytes
+        self._on_change()
 
     def fits(self, task: Task) -> bool:
         """Whether a task that was claimed may be delivered; one always may."""
@@ -50,27 +56,51 @@ class Window:
         """Count a task, against this window and no other any more."""
         assert task.deadline is not None  # it has just been claimed
         if (other := self._index.get(task.id)) is not None:
-            other.settle(task.id)
+            other.settle(task.id, lost=True)
         self._index[task.id] = self
         self._delivered[task.id] = _Delivered(task.nonce, task.deadline, size_of(task))
         self._bytes += size_of(task)
+        self._push(task.deadline, task.id)
 
-    def settle(self, id: str) -> None:
+    def settle(self, id: str, *, lost: bool = False) -> None:
         """Count a task no more."""
         delivered = self._delivered.pop(id, None)
         if delivered is not None:
             self._bytes -= delivered.size
             del self._index[id]
-            self._on_room()
+            if lost:
+                self.lost.append(id)
+            self._on_change()
+
+    def extend(self, id: str, nonce: str, deadline: datetime) -> None:
+        """Count a task until another deadline, if it counts with this nonce."""
+        delivered = self._delivered.get(id)
+        if delivered is not None and delivered.nonce == nonce:
+            self._delivered[id] = _Delivered(nonce, deadline, delivered.size)
+            self._push(deadline, id)
+            self._on_change()  # it may be an earlier one
 
     def expire(self, now: datetime) -> None:
         """Count the tasks no more whose deadline has passed."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            self.settle(next(iter(self._delivered)))
+            self.settle(heapq.heappop(self._deadlines)[1], lost=True)
 
     def next_deadline(self) -> datetime | None:
-        """The deadline of what counts longest, which is the earliest, since all get the same timeout."""
-        return next((delivered.deadline for delivered in self._delivered.values()), None)
+        """The earliest deadline of what counts."""
+        while self._deadlines:
+            deadline, id = self._deadlines[0]
+            delivered = self._delivered.get(id)
+            if delivered is not None and delivered.deadline == deadline:
+                return deadline
+            heapq.heappop(self._deadlines)
+        return None
+
+    def _push(self, deadline: datetime, id: str) -> None:
+        if len(self._deadlines) > 2 * len(self._delivered) + 64:
+            self._deadlines = [(delivered.deadline, id) for id, delivered in self._delivered.items()]
+            heapq.heapify(self._deadlines)
+        else:
+            heapq.heappush(self._deadlines, (deadline, id))
 
     def holds(self) -> list[Hold]:
         """What counts."""
@@ -81,6 +111,7 @@ class Window:
         for id in self._delivered:
             del self._index[id]
         self._delivered.clear()
+        self._deadlines.clear()
 
     def still_holds(self, hold: Hold) -> bool:
         """Whether this delivery counts."""
@@ -94,16 +125,21 @@ class Windows:
     def __init__(self) -> None:
         self._index: dict[str, Window] = {}
 
-    def open(self, max_in_flight: int, max_bytes: int, on_room: Callable[[], None]) -> Window:
+    def open(self, max_in_flight: int, max_bytes: int, on_change: Callable[[], None]) -> Window:
         """Make a window of so many tasks and so many payload bytes (0: no bound)."""
-        return Window(self._index, max_in_flight, max_bytes, on_room)
+        return Window(self._index, max_in_flight, max_bytes, on_change)
 
-    def settle(self, ids: Iterable[str]) -> None:
+    def settle(self, ids: Iterable[str], *, lost: bool = False) -> None:
         """Count tasks no more, whichever windows hold them."""
         if self._index:
             for id in ids:
                 if (window := self._index.get(id)) is not None:
-                    window.settle(id)
+                    window.settle(id, lost=lost)
+
+    def extend(self, id: str, nonce: str, deadline: datetime) -> None:
+        """Count a task until another deadline, whichever window holds it."""
+        if (window := self._index.get(id)) is not None:
+            window.extend(id, nonce, deadline)
 
     def holds(self) -> list[Hold]:
         """What all windows hold."""
@@ -114,7 +150,7 @@ class Windows:
         for hold, is_held in zip(holds, held, strict=True):
             window = self._index.get(hold.id)
             if not is_held and window is not None and window.still_holds(hold):
-                window.settle(hold.id)
+                window.settle(hold.id, lost=True)
 
 
 def size_of(task: Task) -> int:

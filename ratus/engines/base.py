@@ -5,12 +5,14 @@ Every method may raise StorageUnavailable: the storage is unreachable, or the ou
 What a method has answered is durable. Results of batches are in the order of their entries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from ratus.errors import RatusError
 from ratus.model import Commit, Extension, Grant, Hold, Task, Topic, TopicStats
+
+Heard = Callable[[str | None, datetime], None]
 
 
 class Engine(Protocol):
@@ -106,3 +108,16 @@ class Engine(Protocol):
 
     async def next_deadline(self) -> datetime | None:
         """The earliest deadline of all active tasks."""
+
+    async def requested(self, request: str) -> list[tuple[str, Task]]:
+        """Active tasks whose grants had a request that begins so, by `scheduled`, each with the whole request."""
+
+    async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
+        """Those of the topics that have a due task; one call for all."""
+
+    async def watch(self, heard: Heard) -> None:
+        """Tell what becomes pending through other processes, until cancelled.
+
+        `heard` gets the topic and the time of a task, or None for the topic when anything may have become pending, as
+        it may have before the watch has begun. Returns if the storage cannot tell; StorageUnavailable.
+        """

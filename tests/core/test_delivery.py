@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ratus import times
 from ratus.config import MAX_ANSWER_BYTES, Limits, SQLiteSettings
-from ratus.core.consumers import Subscription
+from ratus.core.subscription import Subscription
 from ratus.core.service import Service
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import Draining, NonceMismatch, StorageUnavailable

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from ratus.config import SQLiteSettings
+from ratus.engines.base import Heard
 from ratus.engines.sqlite import reads, schema, writes
 from ratus.engines.sqlite.rows import Value
 from ratus.engines.sqlite.worker import Operation, Worker
@@ -153,6 +154,16 @@ class SQLiteEngine:
 
     async def next_deadline(self) -> datetime | None:
         return _moment(await self._read(reads.next_deadline, None))
+
+    async def requested(self, request: str) -> list[tuple[str, Task]]:
+        return await self._read(reads.requested, request)
+
+    async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
+        due = await self._reader.run(reads.due_topics, [(topic, to_ms(now)) for topic in topics])
+        return [topic for topic, is_due in zip(topics, due, strict=True) if is_due]
+
+    async def watch(self, heard: Heard) -> None:
+        """Return, as there are no other processes."""
 
     async def _delete_all(self, condition: str, *bindings: Value) -> int:
         """Delete what a condition selects now, in transactions that let others in between."""

@@ -99,6 +99,25 @@ def next_deadline(db: apsw.Connection, entries: Sequence[None]) -> list[int | No
     return [db.execute("SELECT min(deadline) FROM task WHERE state = 1").get for _ in entries]
 
 
+def requested(db: apsw.Connection, prefixes: Sequence[str]) -> list[list[tuple[str, Task]]]:
+    """Active tasks by the begin of their requests."""
+    return [_requested(db, prefix) for prefix in prefixes]
+
+
+def _requested(db: apsw.Connection, prefix: str) -> list[tuple[str, Task]]:
+    source = "task WHERE state = 1 AND request IS NOT NULL AND request >= ? AND request < ?"
+    bindings = (prefix, prefix + "\U0010ffff")
+    requests = dict(db.execute(f"SELECT seq, request FROM {source}", bindings))
+    found = sorted(select(db, source, bindings), key=lambda stored: (stored.task.scheduled, stored.seq))
+    return [(str(requests[stored.seq]), stored.task) for stored in found]
+
+
+def due_topics(db: apsw.Connection, entries: Sequence[tuple[str, int]]) -> list[bool]:
+    """Whether topics have a task that is due now (in milliseconds)."""
+    sql = "SELECT EXISTS (SELECT 1 FROM task WHERE topic = ? AND state = 0 AND scheduled <= ?)"
+    return [bool(db.execute(sql, entry).get) for entry in entries]
+
+
 def ping(db: apsw.Connection, entries: Sequence[None]) -> list[None]:
     """Read the schema."""
     db.execute("SELECT count(*) FROM sqlite_schema").get  # noqa: B018 (reading is the point)

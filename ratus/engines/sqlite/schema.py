@@ -29,13 +29,15 @@ CREATE TABLE task (
     scheduled INTEGER NOT NULL,
     consumed INTEGER,
     deadline INTEGER,
-    payload TEXT
+    payload TEXT,
+    request TEXT
 ) STRICT;
 CREATE INDEX task_listed ON task (topic, id);
 CREATE INDEX task_due ON task (topic, scheduled) WHERE state = 0;
 CREATE INDEX task_promised ON task (topic, id) WHERE state = 1;
 CREATE INDEX task_deadline ON task (deadline) WHERE state = 1;
 CREATE INDEX task_consumed ON task (consumed) WHERE state = 2;
+CREATE INDEX task_requested ON task (request) WHERE state = 1 AND request IS NOT NULL;
 
 CREATE TABLE topic (
     name TEXT PRIMARY KEY,

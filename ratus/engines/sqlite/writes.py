@@ -25,13 +25,16 @@ from ratus.times import to_ms
 
 PURGE_ROWS: Final = 1000  # a transaction, so that a large deletion lets others in between
 
-_UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in INSERTED.split(", ")[2:])
+_UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in INSERTED.split(", ")[2:]) + ", request = NULL"
 _GRANT: Final = (
     "UPDATE task SET state = 1, nonce = v.column2, consumer = v.column3, consumed = v.column4, "
-    "deadline = v.column5 FROM ("
+    "deadline = v.column5, request = v.column6 FROM ("
 )
 _COMMIT: Final = "UPDATE task SET state = v.column2, nonce = '' FROM ("
-_COMMIT_ALL: Final = "UPDATE task SET state = v.column2, nonce = '', topic = v.column3, scheduled = v.column4, payload = v.column5 FROM ("
+_COMMIT_ALL: Final = (
+    "UPDATE task SET state = v.column2, nonce = '', topic = v.column3, scheduled = v.column4, "
+    "payload = v.column5 FROM ("
+)
 _BY_SEQ: Final = ") AS v WHERE task.seq = v.column1"
 _FREE: Final = "UPDATE task SET state = 0, nonce = ''"
 
@@ -99,7 +102,7 @@ class Claim:
 def give(db: apsw.Connection, given: Sequence[tuple[Stored, Grant]]) -> list[Task]:
     """Set grants on tasks."""
     rows = [
-        (stored.seq, grant.nonce, grant.consumer, to_ms(grant.consumed), to_ms(grant.deadline))
+        (stored.seq, grant.nonce, grant.consumer, to_ms(grant.consumed), to_ms(grant.deadline), grant.request or None)
         for stored, grant in given
     ]
     execute_values(db, _GRANT, rows, _BY_SEQ)

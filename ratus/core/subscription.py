@@ -1,113 +1,19 @@
-"""The two kinds of consumers that a claimer feeds: a call that claims tasks once, and a stream."""
+"""A stream of tasks."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from ratus import rules, times
-from ratus.config import MAX_ANSWER_BYTES
+from ratus.core.answers import room_in_answer
 from ratus.core.claimer import Claimer
-from ratus.core.windows import Windows, size_of
+from ratus.core.windows import Windows
 from ratus.errors import Draining, RatusError
-from ratus.model import ClaimRequest, Grant, Hold, PollRequest, Task
+from ratus.model import Grant, Hold, PollRequest, Task
 
-_ENVELOPE: Final = 128  # bytes, more than a task's fields take beside its names and payload
-
-
-def room_in_answer(tasks: Sequence[Task], used: int = 0) -> int:
-    """The number of tasks that fit into one answer, at least one."""
-    for index, task in enumerate(tasks):
-        used += size_of(task) + 4 * (len(task.id) + len(task.topic) + len(task.producer) + len(task.consumer))
-        used += _ENVELOPE
-        if used > MAX_ANSWER_BYTES and index:
-            return index
-    return len(tasks)
-
-
-class Claimant:
-    """A call that claims up to `limit` tasks once. Its answer is the first tasks that there are."""
-
-    def __init__(self, request: ClaimRequest) -> None:
-        self._request = request
-        self._patient = bool(request.wait)
-        self._tasks: list[Task] = []
-        self._reserved = 0
-        self._answer: asyncio.Future[list[Task]] = asyncio.get_running_loop().create_future()
-
-    @property
-    def wanted(self) -> int:
-        """The tasks that are missing."""
-        return self._request.limit - len(self._tasks)
-
-    def abandon(self) -> list[Task]:
-        """Take no more tasks; what there is has to be released."""
-        if not self._answer.cancel() and not self._answer.cancelled():
-            self._answer.exception()  # nobody will ask for it
-        return self._tasks
-
-    def drain(self) -> None:
-        """End the wait with Draining, unless a claim is under way, which is answered."""
-        self._patient = False
-        if not self._reserved and not self._answer.done():
-            self._answer.set_exception(Draining("connect elsewhere"))
-
-    async def answer(self) -> list[Task]:
-        """Wait for the answer, or as long as the request says; what a claim under way brings is waited for."""
-        if not self._patient:
-            return await self._answer
-        assert self._request.wait is not None
-        try:
-            async with asyncio.timeout(self._request.wait / timedelta(seconds=1)):
-                return await asyncio.shield(self._answer)
-        except TimeoutError:
-            self._patient = False
-            if not self._reserved:
-                self._finish()
-            return await self._answer
-
-    def reserve(self) -> bool:
-        """Keep a place for one more task."""
-        if self._answer.done() or self._reserved + len(self._tasks) >= self._request.limit:
-            return False
-        self._reserved += 1
-        return True
-
-    def grant(self, now: datetime) -> Grant:
-        """What the promise for one task sets on it."""
-        return rules.grant(self._request.consumer, self._request.deadline, self._request.timeout, now)
-
-    def deliver(self, tasks: list[Task], unused: int) -> list[Task]:
-        """Take what fits into the answer."""
-        self._reserved = 0
-        if self._answer.done():
-            return tasks
-        self._tasks += tasks
-        fit = room_in_answer(self._tasks) if self._tasks else 0
-        refused = self._tasks[fit:]
-        del self._tasks[fit:]
-        if refused or len(self._tasks) == self._request.limit or (self._tasks and unused):
-            self._finish()
-        return refused
-
-    def dry(self) -> None:
-        """Answer with what there is, if the call does not wait."""
-        if self._tasks or not self._patient:
-            self._finish()
-
-    def fail(self, error: RatusError, unused: int) -> None:
-        """Answer with what there is, else with the error."""
-        self._reserved = 0
-        if self._tasks:  # of an earlier batch; they are the answer
-            self._finish()
-        elif not self._answer.done():
-            self._answer.set_exception(error)
-
-    def _finish(self) -> None:
-        if not self._answer.done():
-            self._answer.set_result(self._tasks)
+_SECOND: Final = timedelta(seconds=1)
 
 
 class Subscription:
@@ -122,10 +28,13 @@ class Subscription:
         windows: Windows,
         claimers: Sequence[Claimer],
         on_close: Callable[["Subscription", Sequence[Hold]], None],
+        *,
+        notices: bool,
     ) -> None:
         self._request = request
+        self._notices = notices
         self._on_close = on_close
-        self._window = windows.open(request.max_in_flight, request.max_bytes, self._on_room)
+        self._window = windows.open(request.max_in_flight, request.max_bytes, self._on_change)
         self._lines = deque(_Line(self, claimer) for claimer in claimers)
         for line in self._lines:
             line.claimer.attach(line)
@@ -138,17 +47,24 @@ class Subscription:
         self._draining = False
         self._closed = False
 
-    async def next(self) -> list[Task]:
-        """Wait for the next tasks to send, at least one and no more than an answer can hold; Draining."""
+    async def next(self, idle: timedelta | None = None) -> list[Task]:
+        """Wait for the next tasks to send, no more than an answer can hold; Draining.
+
+        There are none after `idle` without any, and when a stream with notices has lost tasks.
+        """
         self._listening = True
+        until = None if idle is None else asyncio.get_running_loop().time() + idle / _SECOND
         try:
             while not self._ready:
                 if self._draining:
                     raise Draining("connect elsewhere")
                 self._changed.clear()
                 self._window.expire(times.now())
+                if self._notices and self._window.lost:
+                    return []
                 self._join_lines()
-                await self._wait()
+                if not await self._wait(until):
+                    return []
         finally:
             self._listening = False
             for line in self._lines:
@@ -173,6 +89,24 @@ class Subscription:
             holds = [hold for hold in holds if hold.id in unsent_ids]
         self._window.close()
         self._on_close(self, holds)
+
+    def resize(self, max_in_flight: int, max_bytes: int) -> None:
+        """Set another window; what was delivered beyond it stays with the client. BadRequest."""
+        self._window.resize(*rules.check_window(max_in_flight, max_bytes))
+
+    def take_lost(self) -> list[str]:
+        """The tasks since the last call whose promises ended in other ways than by their holder."""
+        lost, self._window.lost = self._window.lost, []
+        return lost
+
+    @property
+    def watchful(self) -> bool:
+        """Whether it matters at once that a task which is held has been settled elsewhere."""
+        return self._notices or self._blocked
+
+    def holds(self) -> list[Hold]:
+        """What was delivered and still counts."""
+        return self._window.holds()
 
     def drain(self) -> None:
         """Let `next` end with Draining."""
@@ -227,20 +161,27 @@ class Subscription:
             for line in self._lines:
                 line.claimer.join(line)
 
-    def _on_room(self) -> None:
+    def _on_change(self) -> None:
         self._misfit = False
-        if self._blocked:
+        if not self._notices:
+            self._window.lost.clear()
+        if self._blocked or self._window.lost:
             self._changed.set()
 
-    async def _wait(self) -> None:
-        """Wait for tasks, for room, or for a deadline that makes room."""
-        deadline = self._window.next_deadline() if self._blocked else None
-        if deadline is None:
-            await self._changed.wait()
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max((deadline - times.now()) / timedelta(seconds=1), 0.001)):
+    async def _wait(self, until: float | None) -> bool:
+        """Wait for tasks, for room, or for a deadline that makes room; False if the time is up before."""
+        loop = asyncio.get_running_loop()
+        wake = until
+        deadline = self._window.next_deadline() if self.watchful else None
+        if deadline is not None:
+            passed = loop.time() + max((deadline - times.now()) / _SECOND, 0.001)
+            wake = passed if until is None else min(passed, until)
+        try:
+            async with asyncio.timeout_at(wake):
                 await self._changed.wait()
+        except TimeoutError:
+            return until is None or loop.time() < until
+        return True
 
 
 class _Line:
