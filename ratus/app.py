@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -44,7 +45,7 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
     if not settings.rest.port and not settings.grpc.port:
         raise StartError("nothing to serve: --port and --grpc-port are both 0")
     stop = _stop_signal()
-    rest_socket = _bind(settings.rest) if settings.rest.port else None
+    rest_sockets = _bind(settings.rest) if settings.rest.port else []
     engine, place = _engine(settings)
     await engine.open()
     async with contextlib.AsyncExitStack() as stack:
@@ -53,15 +54,15 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
         service = Service(engine, settings.limits, registry)
         stack.push_async_callback(service.close)
         rpc = await _start_rpc(service, settings.grpc, registry) if settings.grpc.port else None
-        if rest_socket is not None:
-            await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_socket))
+        if rest_sockets:
+            await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_sockets))
         if rpc is not None:
             stack.push_async_callback(rpc.drain, GRACE)
             await stack.enter_async_context(_background(_watch_health(service, rpc)))
         stack.callback(service.drain)
         await stack.enter_async_context(_background(run_chores(service, settings.chores)))
         faces = [
-            *([f"REST on http://{_address(settings.rest)}"] if rest_socket else []),
+            *([f"REST on http://{_address(settings.rest)}"] if rest_sockets else []),
             *([f"gRPC on {_address(settings.grpc)}"] if rpc else []),
         ]
         announce(f"ratus {ratus.__version__} serves {' and '.join(faces)}; engine {engine.name}, {place}")
@@ -72,11 +73,11 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
 async def serve_gateway(listen: Listen, target: str, announce: Announce) -> None:
     """Serve REST in front of a gRPC server until SIGTERM or SIGINT; StartError if that can never work."""
     stop = _stop_signal()
-    rest_socket = _bind(listen)
+    rest_sockets = _bind(listen)
     backend = RemoteBackend(target)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
-        await stack.enter_async_context(_rest(create_app(backend, registry=_registry()), rest_socket))
+        await stack.enter_async_context(_rest(create_app(backend, registry=_registry()), rest_sockets))
         announce(f"ratus {ratus.__version__} serves REST on http://{_address(listen)}; target {target}")
         await stop.wait()
         _log.info("draining")
@@ -135,13 +136,23 @@ def _address(listen: Listen) -> str:
     return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
 
 
-def _bind(listen: Listen) -> socket.socket:
-    """A listening socket; StartError if the address is taken or not ours."""
+def _bind(listen: Listen) -> list[socket.socket]:
+    """Listening sockets on all addresses of a name; StartError if one is taken or none is ours."""
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
     try:
-        family = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((listen.host, listen.port), family=family, backlog=2048)
+        for family, *_, address in socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM):
+            try:
+                sockets.append(socket.create_server(address[:2], family=family, backlog=2048))
+            except OSError as error:
+                failure = error
+                if error.errno == errno.EADDRINUSE:
+                    raise
+        if not sockets and failure is not None:
+            raise failure
     except OSError as error:
         raise StartError(f"cannot serve REST on {_address(listen)}: {error.strerror}") from None
+    return sockets
 
 
 async def _start_rpc(service: Service, listen: Listen, registry: CollectorRegistry) -> RPCServer:
@@ -159,8 +170,8 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _rest(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a socket; at the end, calls under way get the grace period."""
+async def _rest(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[None]:
+    """Serve an application on sockets; at the end, calls under way get the grace period."""
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -168,11 +179,12 @@ async def _rest(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here reads them, and they cost a tenth of the speed
         server_header=False,
         timeout_graceful_shutdown=int(GRACE),
     )
     server = _Uvicorn(config)
-    task = asyncio.create_task(server.serve(sockets=[sock]), name="rest")
+    task = asyncio.create_task(server.serve(sockets=sockets), name="rest")
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ class Bounded(Generic[M]):
     """
 
     def __init__(self, metric: M, chosen: int) -> None:
-        self._metric = metric
+        self._metric: M = metric
         self._chosen = chosen
         self._children: dict[tuple[str, ...], M] = {}
 
