@@ -5,13 +5,13 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from pymongo import MongoClient
 
 from ratus.config import MongoDBSettings
 from tests.mongod import MissingMongod, Mongod, find_mongod, replica_set, standalone
 
 
-def _need_mongod() -> None:
+def need_mongod() -> None:
+    """Skip the test where there is no mongod, but fail it in CI."""
     try:
         find_mongod()
     except MissingMongod as error:
@@ -23,7 +23,7 @@ def _need_mongod() -> None:
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[Mongod]:
     """The one server of a replica set; `mongod.uri` names it."""
-    _need_mongod()
+    need_mongod()
     with replica_set() as members:
         yield members[0]
 
@@ -31,7 +31,7 @@ def mongod() -> Iterator[Mongod]:
 @pytest.fixture(scope="session")
 def standalone_mongod() -> Iterator[Mongod]:
     """A server that is in no replica set."""
-    _need_mongod()
+    need_mongod()
     with standalone() as server:
         yield server
 
@@ -44,8 +44,7 @@ def fresh_settings(server: Mongod) -> Iterator[MongoDBSettings]:
     name = f"test_{secrets.token_hex(6)}"
     uri = f"{server.uri}{'&' if '?' in server.uri else '?'}appName={name}"
     yield MongoDBSettings(uri=uri, database=name)
-    with MongoClient[dict[str, object]](server.uri) as client:
-        client.drop_database(name)
+    server.client.drop_database(name)
 
 
 @pytest.fixture

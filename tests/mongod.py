@@ -166,14 +166,6 @@ class Mongod:
         self.stop()
         return self.start()
 
-    def pause(self) -> None:
-        """Freeze the process, so that connections stay open and nothing is answered."""
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Undo `pause`."""
-        os.kill(self._pid, signal.SIGCONT)
-
     def close(self) -> None:
         """Kill the server and remove what it has written."""
         self._end("")

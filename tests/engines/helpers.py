@@ -1,17 +1,18 @@
 """Short forms for what the suite says often."""
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from ratus import rules
+from ratus import rules, times
 from ratus.engines.base import Engine
 from ratus.errors import RatusError
 from ratus.model import Commit, Grant, Hold, Task, raw
 
-NOW = datetime(2024, 5, 6, 7, 8, 9, 123000, tzinfo=UTC)
+NOW = times.now()  # not long ago, or else MongoDB would delete what was completed then
 MS = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -77,3 +78,10 @@ async def insert(engine: Engine, *tasks: Task) -> Sequence[Task]:
 async def claim(engine: Engine, topic: str = "t", count: int = 1, now: datetime = NOW) -> list[Task]:
     """Claim up to so many tasks."""
     return await engine.claim(topic, grants(count, now), ANY_SIZE)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    """Wait for what the database does by itself or in the background."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 (nobody would tell)
+            await asyncio.sleep(0.02)

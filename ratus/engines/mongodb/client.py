@@ -25,7 +25,7 @@ def connect(settings: MongoDBSettings) -> Collection:
     options = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
     try:
         client: AsyncMongoClient[RawBSONDocument] = AsyncMongoClient(
-            settings.uri, document_class=RawBSONDocument, connect=False, **options
+            settings.uri, document_class=documents.RawDocument, connect=False, **options
         )
         database = client.get_database(settings.database)
         timeout = client.write_concern.document.get("wtimeout")

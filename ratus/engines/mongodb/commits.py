@@ -1,7 +1,7 @@
 """Commits: singly with one find-and-modify, together by reading, deciding and a guarded write."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bson.raw_bson import RawBSONDocument
@@ -15,6 +15,7 @@ from ratus.errors import NonceMismatch, NotFound, RatusError, StorageUnavailable
 from ratus.model import Commit, Task
 
 Result = Task | RatusError
+Projection = Mapping[str, Any] | None
 
 _CHUNK_BYTES: Final = 1024 * 1024  # of new payloads in one write, whose statement the server bounds by 16 MiB
 _SINGLES: Final = 16  # at the same time
@@ -29,12 +30,17 @@ class Commits:
         self._modifier = Modifier(collection, fallbacks)
         self._singles = asyncio.Semaphore(_SINGLES)
 
-    async def apply(self, commits: Sequence[Commit]) -> list[Result]:
-        """Apply commits in order; those of different tasks do not see each other, so only equal ids need to wait."""
+    async def apply(self, entries: Sequence[tuple[Commit, bool]]) -> list[Result]:
+        """Apply commits in order, each with whether the payload of its task is wanted.
+
+        Those of different tasks do not see each other, so only equal ids need to wait.
+        """
+        commits = [commit for commit, _ in entries]
+        projection = None if any(payloads for _, payloads in entries) else documents.NO_PAYLOAD
         results: list[Result | None] = [None] * len(commits)
         for wave in _waves(commits):
             for indexes in self._parts(commits, wave):
-                done = await self._apply_distinct([commits[index] for index in indexes])
+                done = await self._apply_distinct([commits[index] for index in indexes], projection)
                 for index, result in zip(indexes, done, strict=True):
                     results[index] = result
         return [result for result in results if result is not None]
@@ -59,20 +65,20 @@ class Commits:
         if single:
             yield single
 
-    async def _apply_distinct(self, commits: Sequence[Commit]) -> list[Result]:
+    async def _apply_distinct(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
         together = len(commits) > 1 and all(commit.nonce for commit in commits)
         if together and not self._fallbacks.active(Operation.COMMIT):
-            return await self._apply_together(commits)
-        return await self._apply_singly(commits)
+            return await self._apply_together(commits, projection)
+        return await self._apply_singly(commits, projection)
 
-    async def _apply_singly(self, commits: Sequence[Commit]) -> list[Result]:
-        return await asyncio.gather(*map(self._apply_one, commits))
+    async def _apply_singly(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
+        return await asyncio.gather(*(self._apply_one(commit, projection) for commit in commits))
 
-    async def _apply_one(self, commit: Commit) -> Result:
+    async def _apply_one(self, commit: Commit, projection: Projection) -> Result:
         query = {"_id": commit.id, "nonce": commit.nonce} if commit.nonce else {"_id": commit.id}
         async with self._singles:
             try:
-                document = await self._modifier.modify(Operation.COMMIT, query, _changes(commit))
+                document = await self._modifier.modify(Operation.COMMIT, query, _changes(commit), projection=projection)
                 if document is not None:
                     return documents.decode(document)
                 exists = await self._collection.find_one({"_id": commit.id}, {"_id": 1})
@@ -83,9 +89,9 @@ class Commits:
                 return ours
         return NotFound() if exists is None else NonceMismatch()
 
-    async def _apply_together(self, commits: Sequence[Commit]) -> list[Result]:
+    async def _apply_together(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
         query = {"_id": {"$in": [commit.id for commit in commits]}}
-        found: list[RawBSONDocument] = await self._collection.find(query).to_list()
+        found: list[RawBSONDocument] = await self._collection.find(query, projection).to_list()
         tasks = {task.id: task for task in map(documents.decode, found)}
         results: list[Result] = []
         for commit in commits:
@@ -101,7 +107,7 @@ class Commits:
                 results[index] = StorageUnavailable("the outcome of the commit is unknown")
         # Others came between reading and writing, or the write was refused: one by one is always exact.
         again = [index for index, outcome in zip(accepted, outcomes, strict=True) if outcome is False]
-        done = await self._apply_singly([commits[index] for index in again])
+        done = await self._apply_singly([commits[index] for index in again], projection)
         for index, result in zip(again, done, strict=True):
             results[index] = result
         return results

@@ -20,11 +20,31 @@ from ratus.errors import TooLarge
 from ratus.model import Grant, Task
 from ratus.times import EPOCH, MAX_TIME, from_ms
 
-Document = Mapping[str, Any]
+NO_PAYLOAD: Final[Mapping[str, Any]] = {"payload": 0}  # a projection
 
 MAX_PAYLOAD: Final = 16 * 1024 * 1024 - 16 * 1024  # bytes of BSON, which leaves room for the other fields
 _SMALL_JSON: Final = 2 * 1024 * 1024  # bytes of JSON that cannot become MAX_PAYLOAD of BSON
 _MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class RawDocument(RawBSONDocument):
+    """A document as its bytes.
+
+    The driver adds labels to the write concern error in the answer to a find-and-modify, which its own class of raw
+    documents has no way to do: without this, a failover ends in an AttributeError.
+    """
+
+    def __init__(self, bson_bytes: bytes | memoryview, codec_options: CodecOptions[Any] | None = None) -> None:
+        super().__init__(bson_bytes, codec_options)
+        self._added: Mapping[str, Any] = {}
+
+    def update(self, added: Mapping[str, Any]) -> None:
+        """Add fields that the bytes do not have."""
+        self._added = added
+
+    def __getitem__(self, item: str) -> Any:
+        return self._added[item] if item in self._added else super().__getitem__(item)
+
 
 PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     document_class=dict,
@@ -32,7 +52,7 @@ PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     unicode_decode_error_handler="replace",  # drivers of other languages store what is not UTF-8
 )
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
-    document_class=RawBSONDocument,
+    document_class=RawDocument,
     datetime_conversion=DatetimeConversion.DATETIME_MS,
     unicode_decode_error_handler="replace",
 )
@@ -91,7 +111,7 @@ def decode(document: RawBSONDocument) -> Task:
     """The task of a document, whoever wrote it."""
     found = fields(document)
     payload = found.get("payload")
-    if payload is not None and b"$ref\0" in document.raw:
+    if payload is not None and b"$ref\0" in bytes(document.raw):  # or else a memoryview
         payload = document["payload"]  # in the slow way, which knows no references
     return Task(
         id=found["_id"],

@@ -35,10 +35,12 @@ class MongoDBEngine:
     """Keeps the tasks in a collection of MongoDB, which an original Ratus may use at the same time."""
 
     name = "mongodb"
+    shared = True
 
     def __init__(self, settings: MongoDBSettings) -> None:
         self._settings = settings
         self.fallbacks = Fallbacks(settings)
+        self.indexed = asyncio.Event()  # set once the indexes are known to be there
         self._tasks: set[asyncio.Task[Any]] = set()
         self._indexing: asyncio.Task[None] | None = None
 
@@ -85,12 +87,12 @@ class MongoDBEngine:
             documents.check_size(task.payload)
         return list(await self._upserts.submit(tasks))
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Task | RatusError]:
+    async def commit(self, commits: Sequence[Commit], *, payloads: bool = True) -> list[Task | RatusError]:
         """Apply commits; gathered with those of concurrent calls. StorageUnavailable can be that of an entry."""
         for commit in commits:
             assert not isinstance(commit.payload, bytes)
             documents.check_size(commit.payload)
-        results = list(await self._commits.submit(commits))
+        results = list(await self._commits.submit([(commit, payloads) for commit in commits]))
         if results and all(isinstance(result, StorageUnavailable) for result in results):
             assert isinstance(results[0], StorageUnavailable)
             raise results[0]
@@ -198,6 +200,7 @@ class MongoDBEngine:
                 _log.warning("MongoDB: indexes not created yet: %s", errors.line(error))
             else:
                 self._claims.hint = indexes.CLAIM_INDEX if hint else None
+                self.indexed.set()
                 return
             await asyncio.sleep(delay)
             delay = min(2 * delay, _MAX_DELAY)

@@ -44,12 +44,12 @@ def translate(error: PyMongoError) -> RatusError | None:
     if isinstance(error, DocumentTooLarge):
         return TooLarge("the task does not fit into a document of MongoDB")
     if isinstance(error, ConnectionFailure | ExecutionTimeout | WriteConcernError | ConfigurationError):
-        return StorageUnavailable(line(error))  # a ConfigurationError that comes so late is about DNS
+        return StorageUnavailable(f"MongoDB: {line(error)}")  # a ConfigurationError that comes so late is about DNS
     if isinstance(error, OperationFailure):
         if codes(error) & _TOO_LARGE:
             return TooLarge("the task does not fit into a document of MongoDB")
         if codes(error) & _PASSING or any(map(error.has_error_label, _PASSING_LABELS)) or _concern_failed(error):
-            return StorageUnavailable(line(error))
+            return StorageUnavailable(f"MongoDB: {line(error)}")
     return None
 
 
@@ -93,5 +93,5 @@ def _concern_failed(error: OperationFailure) -> bool:
 
 
 def line(error: PyMongoError) -> str:
-    """What the error says, without the description of the topology."""
-    return f"MongoDB: {str(error).partition(', Timeout:')[0]}"
+    """What the error says, without the description of the topology or the answer of the server."""
+    return str(error).partition(", Timeout:")[0].partition(", full error:")[0]

@@ -63,6 +63,8 @@ async def write(
         else:
             # What an earlier attempt has done, or still does, would make the count misleading.
             settled = await _settle(collection, wanted, token, count if attempt == 0 else None)
+        if refused:  # and not lost, so that the token would show
+            settled = [outcome is True for outcome in settled]
         known = count is not None or refused
         for index, outcome in zip(left, settled, strict=True):
             outcomes[index] = outcome if known or outcome else None

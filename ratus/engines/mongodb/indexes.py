@@ -9,6 +9,7 @@ from typing import Any, Final
 from pymongo import IndexModel
 from pymongo.errors import OperationFailure
 
+from ratus.engines.mongodb import errors
 from ratus.engines.mongodb.fallback import Collection
 
 # Only with this one hinted is the order of claims certain and their cost independent of what the planner tries.
@@ -42,6 +43,17 @@ async def ensure(collection: Collection, retention: timedelta) -> bool:
     An index that somebody made differently is left as it is, and said in the log.
     """
     await _adjust_retention(collection, retention)
+    try:
+        await collection.create_indexes(models(retention))
+    except OperationFailure as error:
+        if error.code not in _CONFLICTS:
+            raise
+    else:
+        return True
+    return await _ensure_singly(collection, retention)
+
+
+async def _ensure_singly(collection: Collection, retention: timedelta) -> bool:
     hint = True
     for model in models(retention):
         try:
@@ -50,7 +62,7 @@ async def ensure(collection: Collection, retention: timedelta) -> bool:
             if error.code not in _CONFLICTS:
                 raise
             name = model.document["name"]
-            _log.warning("MongoDB: index %s is not as it should be, and left so: %s", name, error)
+            _log.warning("MongoDB: index %s is not as it should be, and left so: %s", name, errors.line(error))
             hint = hint and name != CLAIM_INDEX
     return hint
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from ratus.engines.mongodb import documents
 from ratus.engines.mongodb.fallback import Collection
 from ratus.errors import NotFound
 from ratus.model import Task, TaskState, Topic, TopicStats
-
-_NO_PAYLOAD: Final = {"payload": 0}
 
 
 class Queries:
@@ -39,7 +37,7 @@ class Queries:
     async def list_promises(self, topic: str, after: str, skip: int, limit: int) -> list[Task]:
         """Active tasks in order of id, without their payloads."""
         query = {"topic": topic, "state": 1} if topic else {"state": 1}
-        return await self._list(query, _NO_PAYLOAD, after, skip, limit)
+        return await self._list(query, documents.NO_PAYLOAD, after, skip, limit)
 
     async def _list(
         self, query: Mapping[str, Any], projection: Mapping[str, Any] | None, after: str, skip: int, limit: int
