@@ -1,93 +1,23 @@
-"""Delivery to consumers of one process, on the engine in memory."""
+"""Delivery to consumers of one process."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from ratus import times
-from ratus.config import MAX_ANSWER_BYTES, Limits, SQLiteSettings
-from ratus.core.subscription import Subscription
+from ratus.config import MAX_ANSWER_BYTES, Limits
 from ratus.core.service import Service
-from ratus.engines.sqlite import SQLiteEngine
+from ratus.core.subscription import Subscription
 from ratus.errors import Draining, NonceMismatch, StorageUnavailable
-from ratus.model import ClaimRequest, Commit, Grant, PollRequest, Promise, Task, TaskInput, TaskState
+from ratus.model import Commit, PollRequest, Promise, TaskInput, TaskState
+from tests.core.conftest import Engine, claim, complete, ids, insert, next_of, quiet
 
 MS = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
-
-
-class Engine(SQLiteEngine):
-    """In memory; claims can be counted, held up and made to fail."""
-
-    def __init__(self) -> None:
-        super().__init__(SQLiteSettings(path=None))
-        self.claims = 0
-        self.claimed = asyncio.Event()
-        self.gate: asyncio.Event | None = None
-        self.failures = 0
-
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
-        self.claims += 1
-        if self.failures:
-            self.failures -= 1
-            raise StorageUnavailable("gone")
-        tasks = await super().claim(topic, grants, max_bytes)
-        self.claimed.set()
-        if self.gate is not None:
-            await self.gate.wait()
-        return tasks
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    await engine.open()
-    yield engine
-    await engine.close()
-
-
-@pytest.fixture
-async def service(engine: Engine) -> AsyncIterator[Service]:
-    service = Service(engine, Limits(), CollectorRegistry())
-    yield service
-    service.drain()
-    await service.close()
-
-
-async def insert(service: Service, *ids: str, topic: str = "t", **given: object) -> None:
-    inputs = [TaskInput(id=id, topic=topic, **given) for id in ids]  # type: ignore[arg-type]
-    await service.insert_tasks(inputs)
-
-
-async def claim(service: Service, topic: str = "t", **given: object) -> list[Task]:
-    return await service.claim_tasks(ClaimRequest(topic=topic, **given))  # type: ignore[arg-type]
-
-
-async def complete(service: Service, tasks: Sequence[Task]) -> None:
-    results = await service.commit_tasks([Commit(id=task.id, nonce=task.nonce) for task in tasks], False)
-    assert results == [None] * len(tasks)
-
-
-def ids(tasks: Sequence[Task]) -> list[str]:
-    return [task.id for task in tasks]
-
-
-async def next_of(stream: Subscription, seconds: float = 5) -> list[Task]:
-    return await asyncio.wait_for(stream.next(), seconds)
-
-
-async def quiet(stream: Subscription) -> bool:
-    """Whether a stream has nothing to send, once everything that was begun has had its turn."""
-    waiting = asyncio.create_task(stream.next())
-    done, _ = await asyncio.wait([waiting], timeout=0.05)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    return not done
 
 
 # Claims

@@ -1,0 +1,90 @@
+"""A service on the engine in memory, and what its tests share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ratus.config import Limits, SQLiteSettings
+from ratus.core.service import Service
+from ratus.core.subscription import Subscription
+from ratus.engines.sqlite import SQLiteEngine
+from ratus.errors import StorageUnavailable
+from ratus.model import ClaimRequest, Commit, Grant, Task, TaskInput
+
+
+class Engine(SQLiteEngine):
+    """In memory; claims can be counted, held up and made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(SQLiteSettings(path=None))
+        self.claims = 0
+        self.claimed = asyncio.Event()
+        self.expired = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+        self.failures = 0
+
+    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+        self.claims += 1
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("gone")
+        tasks = await super().claim(topic, grants, max_bytes)
+        self.claimed.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        return tasks
+
+    async def expire(self, now: datetime) -> int:
+        deleted = await super().expire(now)
+        self.expired.set()
+        return deleted
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    engine = Engine()
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def service(engine: Engine) -> AsyncIterator[Service]:
+    service = Service(engine, Limits(), CollectorRegistry())
+    yield service
+    service.drain()
+    await service.close()
+
+
+async def insert(service: Service, *ids: str, topic: str = "t", **given: object) -> None:
+    inputs = [TaskInput(id=id, topic=topic, **given) for id in ids]  # type: ignore[arg-type]
+    await service.insert_tasks(inputs)
+
+
+async def claim(service: Service, topic: str = "t", **given: object) -> list[Task]:
+    return await service.claim_tasks(ClaimRequest(topic=topic, **given))  # type: ignore[arg-type]
+
+
+async def complete(service: Service, tasks: Sequence[Task]) -> None:
+    results = await service.commit_tasks([Commit(id=task.id, nonce=task.nonce) for task in tasks], False)
+    assert results == [None] * len(tasks)
+
+
+def ids(tasks: Sequence[Task]) -> list[str]:
+    return [task.id for task in tasks]
+
+
+async def next_of(stream: Subscription, seconds: float = 5) -> list[Task]:
+    return await asyncio.wait_for(stream.next(), seconds)
+
+
+async def quiet(stream: Subscription) -> bool:
+    """Whether a stream has nothing to send, once everything that was begun has had its turn."""
+    waiting = asyncio.create_task(stream.next())
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    return not done

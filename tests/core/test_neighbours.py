@@ -1,0 +1,127 @@
+"""Two services on one engine, as two processes would be."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ratus import times
+from ratus.config import Limits, SQLiteSettings
+from ratus.core.service import Service
+from ratus.engines.base import Heard
+from ratus.engines.sqlite import SQLiteEngine
+from ratus.errors import StorageUnavailable
+from ratus.model import Commit, PollRequest, Promise
+from tests.core.conftest import claim, ids, insert, next_of
+
+SECOND = timedelta(seconds=1)
+
+
+class SharedEngine(SQLiteEngine):
+    """An engine in memory that says it is shared, and tells of changes if it is asked to."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        super().__init__(SQLiteSettings(path=None))
+        self.polls = 0
+        self.heard: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+        self.tells = False
+        self.failures = 0
+
+    async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
+        self.polls += 1
+        return await super().due_topics(topics, now)
+
+    async def watch(self, heard: Heard) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("gone")
+        if self.tells:
+            self.heard.set_result(heard)
+            heard(None, times.now())
+            await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[SharedEngine]:
+    engine = SharedEngine()
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def services(engine: SharedEngine) -> AsyncIterator[list[Service]]:
+    services = [Service(engine, Limits(), CollectorRegistry()) for _ in range(2)]
+    yield services
+    for service in services:
+        service.drain()
+        await service.close()
+
+
+async def test_a_poll_finds_what_others_have_inserted(services: list[Service]) -> None:
+    here, there = services
+    waiting = asyncio.create_task(claim(here, wait=10 * SECOND))
+    assert await claim(here) == []
+    await insert(there, "1")
+    assert ids(await asyncio.wait_for(waiting, 5)) == ["1"]
+
+
+async def test_one_poll_asks_for_all_topics(services: list[Service], engine: SharedEngine) -> None:
+    here, there = services
+    streams = [here.subscribe(PollRequest(topics=[f"t{n}"])) for n in range(200)]
+    listening = [asyncio.create_task(stream.next()) for stream in streams]
+    await insert(there, "1", topic="t77")
+    assert ids(await asyncio.wait_for(listening[77], 5)) == ["1"]
+    assert engine.polls < 10
+    for task, stream in zip(listening, streams, strict=True):
+        task.cancel()
+        await asyncio.wait([task])
+        stream.close()
+
+
+async def test_a_storage_that_tells_is_faster_than_a_poll(engine: SharedEngine) -> None:
+    engine.tells, engine.failures = True, 1  # the watch is begun again after a failure
+    here = Service(engine, Limits(), CollectorRegistry())
+    heard = await asyncio.wait_for(engine.heard, 5)
+    waiting = asyncio.create_task(claim(here, wait=10 * SECOND))
+    assert await claim(here) == []
+    other = Service(SharedEngine(), Limits(), CollectorRegistry())
+    other._engine = engine
+    await insert(other, "1")
+    heard("t", times.now())
+    assert ids(await asyncio.wait_for(waiting, 0.2)) == ["1"]
+    for service in (here, other):
+        service.drain()
+        await service.close()
+
+
+@pytest.mark.parametrize("how", ["commit", "promise", "delete"])
+async def test_a_full_window_notices_what_others_have_settled(services: list[Service], how: str) -> None:
+    here, there = services
+    await insert(here, "1", "2")
+    stream = here.subscribe(PollRequest(topics=["t"]))
+    [task] = await next_of(stream)
+    match how:
+        case "commit":
+            await there.commit_task(Commit(id="1", nonce=task.nonce))
+        case "promise":
+            await there.upsert_promise(Promise(id="1"))
+        case "delete":
+            await there.delete_task("1")
+    assert ids(await next_of(stream, 2)) == ["2"]
+    stream.close()
+
+
+async def test_what_others_have_taken_is_told(services: list[Service]) -> None:
+    here, there = services
+    await insert(here, "1")
+    stream = here.subscribe(PollRequest(topics=["t"], max_in_flight=5), notices=True)
+    await next_of(stream)
+    await there.upsert_promise(Promise(id="1"))
+    assert await next_of(stream, 2) == []
+    assert stream.take_lost() == ["1"]
+    stream.close()
