@@ -25,9 +25,9 @@ def task(id: str, topic: str = "t", *, payload: Any = None, **fields: Any) -> Ta
     return Task(id=id, topic=topic, payload=None if payload is None else raw(payload), **given)
 
 
-def grant(consumer: str = "", now: datetime = NOW, timeout: timedelta = HOUR) -> Grant:
+def grant(consumer: str = "", now: datetime = NOW, timeout: timedelta = HOUR, request: str = "") -> Grant:
     """What a promise sets that is made now."""
-    return Grant(rules.new_nonce(), consumer, now, now + timeout)
+    return Grant(rules.new_nonce(), consumer, now, now + timeout, request)
 
 
 def grants(count: int, now: datetime = NOW) -> list[Grant]:

@@ -78,14 +78,18 @@ def encode(task: Task) -> dict[str, Any]:
 
 
 def promised(grant: Grant) -> dict[str, Any]:
-    """The fields that a promise sets."""
-    return {
+    """The fields that a promise sets; `request` is ours alone."""
+    changes: dict[str, Any] = {
         "state": 1,
         "nonce": grant.nonce,
         "consumer": grant.consumer,
         "consumed": grant.consumed,
         "deadline": grant.deadline,
     }
+    if grant.request:
+        # With the nonce, because other promises leave the field as it is, those of the original included.
+        changes["request"] = {"name": grant.request, "nonce": grant.nonce}
+    return changes
 
 
 def encode_payload(payload: Raw) -> Any:

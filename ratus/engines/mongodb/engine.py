@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
+from ratus.engines.base import Heard
 from ratus.engines.gather import Gatherer
-from ratus.engines.mongodb import documents, errors, indexes
+from ratus.engines.mongodb import changes, documents, errors, indexes
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
@@ -43,6 +44,7 @@ class MongoDBEngine:
         self.indexed = asyncio.Event()  # set once the indexes are known to be there
         self._tasks: set[asyncio.Task[Any]] = set()
         self._indexing: asyncio.Task[None] | None = None
+        self._request_indexing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Get ready; StartError for settings that can never work. Does not wait for the database."""
@@ -61,9 +63,9 @@ class MongoDBEngine:
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything."""
-        if self._indexing is not None:
-            self._indexing.cancel()
-            await asyncio.wait({self._indexing})
+        for indexing in filter(None, (self._indexing, self._request_indexing)):
+            indexing.cancel()
+            await asyncio.wait({indexing})
         for gatherer in (self._inserts, self._upserts, self._commits):
             await gatherer.close()
         if self._tasks:
@@ -182,6 +184,21 @@ class MongoDBEngine:
         """The earliest deadline of all active tasks."""
         return await self._run(self._releases.next_deadline())
 
+    async def requested(self, request: str) -> list[tuple[str, Task]]:
+        """Active tasks by the beginning of their requests; the first call makes the index for it, in its own time."""
+        if self._request_indexing is None and not self._settings.disable_index_creation:
+            self._request_indexing = asyncio.create_task(self._index_requests())
+        return await self._run(self._queries.requested(request))
+
+    async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
+        """Those of the topics that have a due task."""
+        return await self._run(self._queries.due_topics(topics, now))
+
+    async def watch(self, heard: Heard) -> None:
+        """Tell what becomes pending, through this process too, on a replica set or a sharded cluster."""
+        with errors.translated():
+            await changes.watch(self._collection, heard)
+
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         # In a task of its own: a cancelled operation would cost its connection, and be applied all the same.
         task = asyncio.create_task(work)
@@ -191,19 +208,24 @@ class MongoDBEngine:
             return await asyncio.shield(task)
 
     async def _index(self) -> None:
-        """Create the indexes, however long the database takes to appear."""
-        delay = _FIRST_DELAY
-        while True:
-            try:
-                hint = await indexes.ensure(self._collection, self._settings.retention)
-            except PyMongoError as error:
-                _log.warning("MongoDB: indexes not created yet: %s", errors.line(error))
-            else:
-                self._claims.hint = indexes.CLAIM_INDEX if hint else None
-                self.indexed.set()
-                return
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, _MAX_DELAY)
+        hint = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
+        self._claims.hint = indexes.CLAIM_INDEX if hint else None
+        self.indexed.set()
+
+    async def _index_requests(self) -> None:
+        await _persistently(lambda: indexes.ensure_requests(self._collection))
+
+
+async def _persistently(create: Callable[[], Awaitable[T]]) -> T:
+    """Create indexes, however long the database takes to appear."""
+    delay = _FIRST_DELAY
+    while True:
+        try:
+            return await create()
+        except PyMongoError as error:
+            _log.warning("MongoDB: indexes not created yet: %s", errors.line(error))
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, _MAX_DELAY)
 
 
 def _translated(

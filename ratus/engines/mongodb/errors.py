@@ -33,6 +33,7 @@ _PASSING: Final = frozenset(
         *(64, 79, 100),  # write concerns
         *(91, 189, 10058, 10107, 11600, 11601, 11602, 13435, 13436),  # shutdowns and elections
         *(133, 134),  # no member to read from
+        *(280, 286),  # change streams that cannot go on
     }
 )
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})

@@ -37,6 +37,15 @@ def models(retention: timedelta) -> list[IndexModel]:
     ]
 
 
+async def ensure_requests(collection: Collection) -> None:
+    """Create the index of ours that finds the tasks of a request; it holds none but those that have one."""
+    await collection.create_index(
+        "request.name",
+        name="request.name_1",
+        partialFilterExpression={"state": 1, "request.name": {"$exists": True}},
+    )
+
+
 async def ensure(collection: Collection, retention: timedelta) -> bool:
     """Create what is missing and adjust the retention period; tell whether claims may hint their index.
 

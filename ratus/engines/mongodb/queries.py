@@ -1,13 +1,16 @@
 """Reading tasks and topics, and deleting them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from ratus.engines.mongodb import documents
 from ratus.engines.mongodb.fallback import Collection
 from ratus.errors import NotFound
 from ratus.model import Task, TaskState, Topic, TopicStats
+
+_LAST: Final = "\U0010ffff"  # comes after whatever a name goes on with
+_DUE_SCANNED: Final = 10_000  # tasks
 
 
 class Queries:
@@ -48,6 +51,24 @@ class Queries:
             {**query, "_id": {"$gt": after}}, projection, sort=(("_id", 1),), skip=skip, limit=limit
         )
         return [documents.decode(document) async for document in cursor]
+
+    async def requested(self, request: str) -> list[tuple[str, Task]]:
+        """Active tasks whose grants had a request that begins so, by `scheduled`, each with the whole request."""
+        query = {"state": 1, "request.name": {"$gte": request, "$lt": request + _LAST}}
+        cursor = self._collection.find(query, sort=(("scheduled", 1),))
+        found = [(document["request"], documents.decode(document)) async for document in cursor]
+        return [(granted["name"], task) for granted, task in found if granted["nonce"] == task.nonce]
+
+    async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
+        """Those of the topics that have a due task; perhaps not all where very many tasks are due."""
+        cursor = await self._collection.aggregate(
+            [
+                {"$match": {"topic": {"$in": list(topics)}, "state": 0, "scheduled": {"$lte": now}}},
+                {"$limit": _DUE_SCANNED},
+                {"$group": {"_id": "$topic"}},
+            ]
+        )
+        return [document["_id"] async for document in cursor]
 
     async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
         """Topics that have tasks, in order of name."""
