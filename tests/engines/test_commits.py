@@ -51,6 +51,18 @@ async def test_without_a_nonce_a_commit_always_applies(engine: Engine) -> None:
     assert kinds(await engine.commit([commit(claimed)])) == [NonceMismatch]
 
 
+async def test_many_commits_without_nonces(engine: Engine) -> None:
+    await insert(engine, *(task(str(n), payload=n) for n in range(30)))
+    claimed = {found.id for found in await claim(engine, count=20)}
+    calls = [engine.commit([Commit(id=str(n), state=3)]) for n in range(31)]
+    results = [result for answer in await asyncio.gather(*calls) for result in answer]
+    assert kinds(results) == [Task] * 30 + [NotFound]
+    for n in range(30):
+        found = await engine.get(str(n))
+        assert found == results[n]
+        assert (found.state, found.nonce, found.consumed is not None) == (3, "", str(n) in claimed)
+
+
 async def test_stale_nonces_and_missing_ids_fail_alone(engine: Engine) -> None:
     await insert(engine, *(task(str(n)) for n in range(4)), task("given", nonce="by hand"))
     one, two, three = await claim(engine, count=3)

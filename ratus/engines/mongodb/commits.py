@@ -1,4 +1,4 @@
-"""Commits: singly with one find-and-modify, together by reading, deciding and a guarded write."""
+"""Commits: singly with one find-and-modify, together by reading, deciding and a write guarded by the nonces."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,30 +46,23 @@ class Commits:
         return [result for result in results if result is not None]
 
     def _parts(self, commits: Sequence[Commit], wave: Sequence[int]) -> Iterator[list[int]]:
-        """What is written together, within the bounds of a write; then all that goes singly."""
-        single: list[int] = []
+        """What is written together, within the bounds of a write."""
         part: list[int] = []
         size = 0
         for index in wave:
-            bytes_ = _size(commits[index])
-            if not commits[index].nonce or bytes_ > _CHUNK_BYTES:
-                single.append(index)
-                continue
-            if len(part) == guarded.CHUNK or size + bytes_ > _CHUNK_BYTES:
+            more = _size(commits[index])
+            if part and (len(part) == guarded.CHUNK or size + more > _CHUNK_BYTES):
                 yield part
                 part, size = [], 0
             part.append(index)
-            size += bytes_
+            size += more
         if part:
             yield part
-        if single:
-            yield single
 
     async def _apply_distinct(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
-        together = len(commits) > 1 and all(commit.nonce for commit in commits)
-        if together and not self._fallbacks.active(Operation.COMMIT):
-            return await self._apply_together(commits, projection)
-        return await self._apply_singly(commits, projection)
+        if len(commits) == 1 or self._fallbacks.active(Operation.COMMIT):
+            return await self._apply_singly(commits, projection)
+        return await self._apply_together(commits, projection)
 
     async def _apply_singly(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
         return await asyncio.gather(*(self._apply_one(commit, projection) for commit in commits))
@@ -94,21 +87,28 @@ class Commits:
         found: list[RawBSONDocument] = await self._collection.find(query, projection).to_list()
         tasks = {task.id: task for task in map(documents.decode, found)}
         results: list[Result] = []
-        for commit in commits:
+        entries: dict[int, Guarded] = {}
+        single: list[int] = []
+        for index, commit in enumerate(commits):
             task = tasks.get(commit.id)
-            results.append(NotFound() if task is None else rules.committed(task, commit))
-        accepted = [index for index, result in enumerate(results) if isinstance(result, Task)]
-        entries = [Guarded(commits[i].id, commits[i].nonce, _changes(commits[i])) for i in accepted]
-        if not entries:
-            return results
-        outcomes = await guarded.write(self._collection, self._fallbacks, Operation.COMMIT, entries)
-        for index, outcome in zip(accepted, outcomes, strict=True):
-            if outcome is None:
-                results[index] = StorageUnavailable("the outcome of the commit is unknown")
-        # Others came between reading and writing, or the write was refused: one by one is always exact.
-        again = [index for index, outcome in zip(accepted, outcomes, strict=True) if outcome is False]
-        done = await self._apply_singly([commits[index] for index in again], projection)
-        for index, result in zip(again, done, strict=True):
+            result = NotFound() if task is None else rules.committed(task, commit)
+            results.append(result)
+            if task is not None and isinstance(result, Task):
+                # Without a nonce the one that was seen is as good a guard, but no nonce at all is none.
+                if task.nonce:
+                    entries[index] = Guarded(commit.id, task.nonce, _changes(commit))
+                else:
+                    single.append(index)
+        if entries:
+            outcomes = await guarded.write(self._collection, self._fallbacks, Operation.COMMIT, list(entries.values()))
+            for index, outcome in zip(entries, outcomes, strict=True):
+                if outcome is None:
+                    results[index] = StorageUnavailable("the outcome of the commit is unknown")
+                elif not outcome:
+                    # Others came between reading and writing, or the write was refused: one by one is always exact.
+                    single.append(index)
+        done = await self._apply_singly([commits[index] for index in single], projection)
+        for index, result in zip(single, done, strict=True):
             results[index] = result
         return results
 
