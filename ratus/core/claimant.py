@@ -64,7 +64,7 @@ class Claimant:
 
     def deliver(self, tasks: list[Task], unused: int) -> list[Task]:
         """Take what fits into the answer."""
-        self._reserved = 0
+        self._reserved -= len(tasks) + unused
         if self._answer.done():
             return tasks
         self._tasks += tasks
@@ -82,7 +82,7 @@ class Claimant:
 
     def fail(self, error: RatusError, unused: int) -> None:
         """Answer with what there is, else with the error."""
-        self._reserved = 0
+        self._reserved -= unused
         if self._tasks:  # of an earlier batch; they are the answer
             self._finish()
         elif not self._answer.done():

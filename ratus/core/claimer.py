@@ -6,11 +6,12 @@ one before is under way, and streams and unary claims get their tasks in the sam
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from ratus import times
+from ratus import rules, times
 from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
 from ratus.engines.base import Engine
 from ratus.errors import Internal, RatusError, StorageUnavailable
@@ -124,6 +125,31 @@ class Claimer:
         if self._hungry:
             self._wake.set()
 
+    def offer(self, tasks: Sequence[Task], now: datetime) -> "Offer | None":
+        """Offer tasks that are about to be inserted to consumers that wait for exactly such.
+
+        None unless all of the tasks are due and of this topic, no task is waiting before them as far as we know, and
+        there is room for all. They can then be inserted as claimed, which spares writing them twice.
+        """
+        if not self._dry or not self._hungry:
+            return None
+        if any(task.topic != self._topic or task.state or task.scheduled > now for task in tasks):
+            return None
+        slots = _reserve(list(self._hungry), len(tasks))
+        grants = [slot.grant(now) for slot in slots]
+        offer = Offer(self, slots, [rules.claimed(task, grant) for task, grant in zip(tasks, grants, strict=False)])
+        if len(slots) < len(tasks) or any(grant.request for grant in grants):  # a request is stored by claims only
+            offer.take([])
+            return None
+        return offer
+
+    def hand_over(self, slots: list[Consumer], tasks: list[Task]) -> None:
+        """Deliver tasks that were claimed for slots, of which there may be fewer."""
+        self._claimed(tasks)
+        self._deliver(slots, tasks)
+        if len(tasks) < len(slots):
+            self._wake.set()  # something may have come while the places were kept
+
     def recheck(self) -> None:
         """Tasks may have become pending, nobody knows when to be executed."""
         self._due_at_known = self._dry = False
@@ -201,33 +227,49 @@ class Claimer:
 
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
-        places = dict.fromkeys(slots, 0)
-        for consumer in slots:
-            places[consumer] += 1
         now = times.now()
         try:
             tasks = await self._engine.claim(self._topic, [slot.grant(now) for slot in slots], MAX_ANSWER_BYTES)
         except RatusError as error:
             self._dry = False
-            for consumer, count in places.items():
-                consumer.fail(error, count)
+            for consumer, places in Counter(slots).items():
+                consumer.fail(error, places)
             raise
         self._claimed(tasks)
-        self._deliver(slots, places, tasks)
+        self._deliver(slots, tasks)
         return tasks
 
-    def _deliver(self, slots: list[Consumer], places: dict[Consumer, int], tasks: list[Task]) -> None:
-        portions: dict[Consumer, list[Task]] = {consumer: [] for consumer in places}
+    def _deliver(self, slots: list[Consumer], tasks: list[Task]) -> None:
+        portions: dict[Consumer, list[Task]] = {consumer: [] for consumer in slots}
         for consumer, task in zip(slots, tasks, strict=False):
             portions[consumer].append(task)
         refused: list[Task] = []
-        for consumer, portion in portions.items():
+        for consumer, places in Counter(slots).items():
+            portion = portions[consumer]
             if portion and consumer in self._hungry:  # whoever was served goes to the end of the line
                 del self._hungry[consumer]
                 self._hungry[consumer] = None
-            refused += consumer.deliver(portion, places[consumer] - len(portion))
+            refused += consumer.deliver(portion, places - len(portion))
         if refused:
             self._release(refused)
+
+
+class Offer:
+    """Tasks with the promises of the consumers that will get them once they are stored."""
+
+    def __init__(self, claimer: Claimer, slots: list[Consumer], tasks: list[Task]) -> None:
+        self._claimer = claimer
+        self._slots = slots
+        self.tasks = tasks
+
+    def take(self, stored: Sequence[Task]) -> None:
+        """Hand over those of the tasks that were stored."""
+        ids = {task.id for task in stored}
+        tasks = [task for task in self.tasks if task.id in ids]
+        # Slots without a task come last, so that the tasks meet the slots whose promises they carry.
+        slots = [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id in ids]
+        slots += [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id not in ids]
+        self._claimer.hand_over(slots, tasks)
 
 
 def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:

@@ -4,23 +4,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ratus import times
 from ratus.core.claimant import Claimant
-from ratus.core.claimer import Claimer
+from ratus.core.claimer import Claimer, Offer
 from ratus.core.neighbours import Neighbours
 from ratus.core.subscription import Subscription
 from ratus.core.windows import Windows
 from ratus.engines.base import Engine
-from ratus.errors import Draining, StorageUnavailable, TooMany
+from ratus.errors import Draining, RatusError, StorageUnavailable, TooMany
 from ratus.model import ClaimRequest, Hold, PollRequest, Task, TaskState
+
+T = TypeVar("T")
 
 _log: Final = logging.getLogger(__name__)
 
 MAX_WAITERS: Final = 100_000  # calls and streams of this process
 _IDLE_CLAIMERS: Final = 1000  # kept for topics without consumers
-_RELEASE_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds; a promise that cannot be released ends by its deadline
+_MAX_OFFER: Final = 16  # tasks
+_RELEASE_PAUSES: Final = (0.1, 0.5, *[2.0] * 60)  # seconds; a promise that cannot be released ends by its deadline
 
 
 class Delivery:
@@ -33,7 +36,7 @@ class Delivery:
         self._claimers: dict[str, Claimer] = {}
         self._claimants: set[Claimant] = set()
         self._subscriptions: set[Subscription] = set()
-        self._releases: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self._draining = False
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = asyncio.create_task(neighbours.run()) if engine.shared else None
@@ -81,6 +84,30 @@ class Delivery:
         claimer = self._claimers.get(topic)
         return 0 if claimer is None else claimer.waiting
 
+    def offer(self, tasks: Sequence[Task], now: datetime) -> Offer | None:
+        """Offer a few tasks that are about to be inserted to consumers that wait for such."""
+        claimer = self._claimers.get(tasks[0].topic)
+        if claimer is None or len(tasks) > _MAX_OFFER or self._draining:
+            return None
+        return claimer.offer(tasks, now)
+
+    async def hand_over(self, offer: Offer) -> list[bool]:
+        """Insert the tasks of an offer and hand them over; tell for each whether it was stored.
+
+        A caller that is cancelled does not stop it, since the tasks may be stored by then.
+        """
+        return await asyncio.shield(self._start(self._insert_and_deliver(offer)))
+
+    async def _insert_and_deliver(self, offer: Offer) -> list[bool]:
+        try:
+            created = await self._engine.insert(offer.tasks)
+        except RatusError:
+            offer.take([])
+            self._release_tasks(offer.tasks)  # they may have been stored
+            raise
+        offer.take([task for task, is_new in zip(offer.tasks, created, strict=True) if is_new])
+        return created
+
     def pending(self, tasks: Iterable[Task], now: datetime) -> None:
         """Wake consumers for those of the tasks that are pending."""
         if self._claimers:
@@ -123,14 +150,14 @@ class Delivery:
             subscription.drain()
 
     async def close(self) -> None:
-        """Finish the releases that are under way, once nobody waits any more."""
+        """Finish what is under way in the background, once nobody waits any more."""
         if self._neighbours is not None:
             self._neighbours.cancel()
             await asyncio.wait([self._neighbours])
         for claimer in self._claimers.values():
             claimer.stop()
-        if self._releases:
-            await asyncio.wait(self._releases)
+        while self._background:  # the end of one may be the begin of another
+            await asyncio.wait(self._background)
 
     def _claimer(self, topic: str) -> Claimer:
         claimer = self._claimers.get(topic)
@@ -164,7 +191,8 @@ class Delivery:
             self.recheck({topic for topic in topics if topic is not None})
             return
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task

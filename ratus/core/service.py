@@ -82,10 +82,15 @@ class Service:
     async def _insert(self, tasks: Sequence[Task], now: datetime) -> Updated:
         if not tasks:
             return Updated(0, 0)
-        created = await self._engine.insert(tasks)
+        offer = self._delivery.offer(tasks, now)
+        if offer is not None:
+            created = await self._delivery.hand_over(offer)
+        else:
+            created = await self._engine.insert(tasks)
         new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
         self._metrics.produced(new)
-        self._stored(new, now)
+        if offer is None:
+            self._stored(new, now)
         existing = [] if len(new) == len(tasks) else _others(tasks, new)
         return Updated(len(new), 0, existing)
 
@@ -303,9 +308,9 @@ class Service:
         self.deadlines.clear()
         with self._metrics.chore_duration.time():
             topics = await self._engine.recover(times.now())
+            self._delivery.recheck(topics)
             self.deadlines.set(await self._engine.next_deadline())
         if topics:
-            self._delivery.recheck(topics)
             await self._delivery.reconcile()
 
     async def expire(self) -> None:

@@ -25,6 +25,7 @@ class Engine(SQLiteEngine):
         self.expired = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.failures = 0
+        self.insert_failures = 0
 
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
         self.claims += 1
@@ -36,6 +37,13 @@ class Engine(SQLiteEngine):
         if self.gate is not None:
             await self.gate.wait()
         return tasks
+
+    async def insert(self, tasks: Sequence[Task]) -> list[bool]:
+        created = await super().insert(tasks)
+        if self.insert_failures:
+            self.insert_failures -= 1
+            raise StorageUnavailable("the answer was lost")
+        return created
 
     async def expire(self, now: datetime) -> int:
         deleted = await super().expire(now)

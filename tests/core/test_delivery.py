@@ -374,3 +374,103 @@ async def test_many_streams_deliver_everything_once(service: Service) -> None:
     for stream in streams:
         stream.close()
     assert seen == Counter(map(str, range(5000)))
+
+
+# Tasks that are inserted while consumers wait for them
+
+
+async def test_a_waiting_consumer_gets_a_new_task_without_a_claim(service: Service, engine: Engine) -> None:
+    stream = service.subscribe(PollRequest(topics=["t"], consumer="me", timeout=SECOND))
+    listening = asyncio.create_task(stream.next())
+    assert await claim(service) == []
+    before = engine.claims
+    await insert(service, "1", payload=b'{"a":1}')
+    [task] = await asyncio.wait_for(listening, 1)
+    assert engine.claims == before
+    assert await service.get_task("1") == task
+    assert (task.state, task.consumer, len(task.nonce)) == (TaskState.ACTIVE, "me", 16)
+    assert task.deadline is not None
+    assert task.consumed is not None
+    assert task.deadline - task.consumed == SECOND
+    await complete(service, [task])
+    stream.close()
+
+
+async def test_a_new_task_does_not_overtake_others(service: Service) -> None:
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=1))
+    assert await quiet(stream)
+    await insert(service, *map(str, range(10)))  # nobody listens now
+    seen: list[str] = []
+    for n in range(10):
+        tasks = await next_of(stream)
+        seen += ids(tasks)
+        listening = asyncio.create_task(stream.next())
+        await insert(service, str(n + 10))
+        await complete(service, tasks)
+        seen += ids(held := await asyncio.wait_for(listening, 1))
+        await complete(service, held)
+    assert seen == [str(n) for n in range(20)]
+    stream.close()
+
+
+async def test_a_task_that_exists_is_not_handed_over(service: Service) -> None:
+    await insert(service, "1", "2", topic="other")
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=5))
+    listening = asyncio.create_task(stream.next())
+    assert await claim(service) == []
+    await insert(service, "1", "3", "2", "4")
+    assert ids(await asyncio.wait_for(listening, 1)) == ["3", "4"]
+    assert (await service.get_task("1")).state == TaskState.PENDING
+    stream.close()
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    await insert(service, "1")
+    await insert(service, "5")
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["5"]
+
+
+async def test_only_what_is_due_is_handed_over(service: Service) -> None:
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=5))
+    listening = asyncio.create_task(stream.next())
+    assert await claim(service) == []
+    await insert(service, "later", defer=100 * MS)
+    assert (await service.get_task("later")).state == TaskState.PENDING
+    await insert(service, "done", state=2)
+    assert (await service.get_task("done")).state == TaskState.COMPLETED
+    [task] = await asyncio.wait_for(listening, 1)
+    assert task.id == "later"
+    assert task.consumed is not None
+    assert task.consumed >= task.scheduled
+    stream.close()
+
+
+async def test_a_cancelled_insert_is_handed_over_all_the_same(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    inserting = asyncio.create_task(insert(service, "1"))
+    await asyncio.sleep(0)  # the insert is on its way
+    inserting.cancel()
+    await asyncio.wait([inserting])
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
+
+
+async def test_what_was_inserted_for_a_stream_that_has_gone_is_released(service: Service) -> None:
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    listening = asyncio.create_task(stream.next())
+    assert await claim(service) == []
+    inserting = asyncio.create_task(insert(service, "1"))
+    await asyncio.sleep(0)
+    listening.cancel()
+    stream.close()
+    await inserting
+    assert ids(await claim(service, wait=SECOND)) == ["1"]
+
+
+async def test_an_insert_that_fails_leaves_nobody_waiting(service: Service, engine: Engine) -> None:
+    waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
+    assert await claim(service) == []
+    engine.insert_failures = 1
+    with pytest.raises(StorageUnavailable):
+        await insert(service, "1")  # stored, but its answer was lost
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
+    assert await claim(service) == []
