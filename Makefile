@@ -40,6 +40,11 @@ format: $(VENV)/dev ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(VENV)/dev ## measure: REST (needs wrk), growth, latency
+	$(BIN)/python -m bench.rest
+	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.latency
+
 proto: $(VENV)/dev ## generate ratus/v1 from proto/
 	$(call generate,.)
 
