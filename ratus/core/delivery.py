@@ -39,7 +39,7 @@ class Delivery:
         self._background: set[asyncio.Task[Any]] = set()
         self._draining = False
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
-        self._neighbours = asyncio.create_task(neighbours.run()) if engine.shared else None
+        self._neighbours = self._start(neighbours.run()) if engine.shared else None
 
     async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
         """Claim tasks for a call, the grants with its key.
@@ -153,7 +153,6 @@ class Delivery:
         """Finish what is under way in the background, once nobody waits any more."""
         if self._neighbours is not None:
             self._neighbours.cancel()
-            await asyncio.wait([self._neighbours])
         for claimer in self._claimers.values():
             claimer.stop()
         while self._background:  # the end of one may be the begin of another
@@ -194,5 +193,10 @@ class Delivery:
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RatusError):
+            _log.error("something in the background has failed", exc_info=error)
