@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 JSON: Final = b"application/json"
+ALL_ORIGINS: Final = (b"access-control-allow-origin", b"*")
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -16,6 +17,13 @@ class Answer(NamedTuple):
     body: bytes = b""
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Written(NamedTuple):
+    """An answer that the handler has written by itself, piece by piece."""
+
+    status: int
+    begun: float  # when it began to, on the clock of `time.perf_counter`
 
 
 def ok(content: Any) -> Answer:

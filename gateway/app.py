@@ -10,6 +10,7 @@ from gateway.paths import Route, Router
 from gateway.probes import Probes
 from gateway.promises import Promises
 from gateway.site import create_site
+from gateway.streams import Streams
 from gateway.tasks import Tasks
 from gateway.topics import Topics
 from ratus.backend import Backend
@@ -31,5 +32,6 @@ def routes(backend: Backend, registry: CollectorRegistry) -> list[Route]:
         *Topics(backend).routes(),
         *Tasks(backend).routes(),
         *Promises(backend).routes(),
+        *Streams(backend).routes(),
         *Probes(backend, registry).routes(),
     ]

@@ -6,13 +6,14 @@ Names, states, bounds and payloads are checked behind the backend.
 
 import re
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, field
 
+from gateway import queries
 from ratus.errors import BadRequest
-from ratus.model import Commit, Promise, TaskInput
+from ratus.model import ClaimRequest, Commit, Extension, Promise, TaskInput
 from ratus.rules import each
 from ratus.times import parse_duration, parse_time
 
@@ -51,6 +52,23 @@ class PromiseBody(Struct, kw_only=True):
     timeout: str | None = None
 
 
+class ClaimBody(PromiseBody, kw_only=True):
+    """A promise to make on the task that it names, or on the next ones of the topic."""
+
+    wait: str | None = None
+    limit: int | None = None
+    request_id: str | None = None
+
+
+class ExtensionBody(Struct, kw_only=True):
+    """A new deadline for a promise."""
+
+    id: str | None = field(name="_id", default=None)
+    nonce: str | None = None
+    deadline: str | None = None
+    timeout: str | None = None
+
+
 class CommitBody(Struct, kw_only=True):
     """A commit to apply."""
 
@@ -65,8 +83,12 @@ class CommitBody(Struct, kw_only=True):
 _task: Final = msgspec.json.Decoder(TaskBody)
 _tasks: Final = msgspec.json.Decoder(TasksBody)
 _promise: Final = msgspec.json.Decoder(PromiseBody)
+_claim: Final = msgspec.json.Decoder(ClaimBody)
+_extension: Final = msgspec.json.Decoder(ExtensionBody)
 _commit: Final = msgspec.json.Decoder(CommitBody)
 _NO_PROMISE: Final = PromiseBody()
+_NO_CLAIM: Final = ClaimBody()
+_NO_EXTENSION: Final = ExtensionBody()
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -86,9 +108,61 @@ def tasks(body: bytes, topic: str) -> list[TaskInput]:
 
 def promise(body: bytes, query: Mapping[str, str], id: str = "") -> Promise:
     """The promise of a body and a query, which wins, on the path of this id."""
-    given = _decode(_promise, body) if body else _NO_PROMISE
-    if id and given.id and given.id != id:
+    return _promise_of(_decode(_promise, body) if body else _NO_PROMISE, query, id)
+
+
+class Claim(NamedTuple):
+    """A claim on the next tasks of a topic, and whether it is answered with a list."""
+
+    request: ClaimRequest
+    listed: bool
+
+
+def claim(body: bytes, query: Mapping[str, str], topic: str) -> Promise | Claim:
+    """The claim of a body and a query, which wins, on the path of this topic; a promise if it names a task."""
+    given = _decode(_claim, body) if body else _NO_CLAIM
+    promise = _promise_of(given, query, "")
+    wait = query.get("wait") or given.wait
+    limit = queries.int32(query, "limit") if "limit" in query else given.limit
+    request_id = query.get("request_id") or given.request_id
+    if promise.id:
+        for name, value in (("wait", wait), ("limit", limit), ("request_id", request_id)):
+            if value not in (None, ""):
+                raise BadRequest("is for claims on the next tasks, and this one names its task", field=name)
+        return promise
+    request = ClaimRequest(
+        topic=topic,
+        consumer=promise.consumer,
+        deadline=promise.deadline,
+        timeout=promise.timeout,
+        limit=1 if limit is None else queries.to_int32(limit),
+        wait=queries.to_duration(wait, "wait") if wait else None,
+        request_id=request_id or "",
+    )
+    return Claim(request, limit is not None)
+
+
+def extension(body: bytes, query: Mapping[str, str], id: str) -> Extension:
+    """The extension of a body and a query, which wins, on the path of this id."""
+    given = _decode(_extension, body) if body else _NO_EXTENSION
+    _check_promise_id(given.id, id)
+    deadline = query.get("deadline") or given.deadline
+    timeout = query.get("timeout") or given.timeout
+    return Extension(
+        id=id,
+        nonce=query.get("nonce") or given.nonce or "",
+        deadline=parse_time(deadline, "deadline") if deadline else None,
+        timeout=queries.to_duration(timeout, "timeout") if timeout else None,
+    )
+
+
+def _check_promise_id(given: str | None, id: str) -> None:
+    if id and given and given != id:
         raise BadRequest("promise ID is inconsistent with the path parameter", field="id", bare=True)
+
+
+def _promise_of(given: PromiseBody, query: Mapping[str, str], id: str) -> Promise:
+    _check_promise_id(given.id, id)
     deadline = query.get("deadline") or given.deadline
     timeout = query.get("timeout") or given.timeout
     return Promise(

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.answers import Answer
+from gateway.answers import Answer, Written
+from gateway.client import Client
 
 
 @dataclass(slots=True)
@@ -15,13 +16,14 @@ class Call:
     query: bytes
     headers: Iterable[tuple[bytes, bytes]]
     body: bytes
+    client: Client
 
     def header(self, name: bytes) -> str:
         """The value of a header (name in lower case), empty if there is none."""
         return header(self.headers, name).decode("latin-1")
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | Written]]
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:

@@ -12,8 +12,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.answers import Answer
+from gateway.answers import ALL_ORIGINS, Answer, Written
 from gateway.calls import Call, header
+from gateway.client import Client
 from gateway.metrics import RequestMetrics
 from gateway.paths import Router
 from ratus.errors import ClientClosed, NotFound, RatusError, TooLarge
@@ -21,7 +22,6 @@ from ratus.errors import ClientClosed, NotFound, RatusError, TooLarge
 GZIP_BYTES: Final = 1024  # below, compression is not worth its time
 GZIP_LEVEL: Final = 5
 
-_ALL_ORIGINS: Final = (b"access-control-allow-origin", b"*")
 _PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     (b"access-control-max-age", b"43200"),
@@ -46,15 +46,18 @@ class Face:
             await self._site(scope, receive, send)
             return
         started = perf_counter()
-        answer, topic, endpoint = await self._answer(scope, receive)
+        answer, topic, endpoint = await self._answer(scope, receive, send)
+        until: float | None = None
         if answer is None:
             status = await self._serve_site(scope, receive, send)
+        elif isinstance(answer, Written):
+            status, until = answer
         else:
             status = answer.status
             await _write(answer, scope, receive, send)
-        self._metrics.observe(topic, scope["method"], endpoint, status, perf_counter() - started)
+        self._metrics.observe(topic, scope["method"], endpoint, status, (until or perf_counter()) - started)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[Answer | None, str, str]:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> tuple[Answer | Written | None, str, str]:
         """The answer, the topic of the path and the endpoint; no answer if the site may have one."""
         topic = endpoint = ""
         method, raw_path = scope["method"], scope["raw_path"]
@@ -69,11 +72,8 @@ class Face:
                 return _unserved(scope), topic, endpoint
             topic, endpoint = match.topic, match.resource.endpoint
             body = await self._read(scope, receive) if route.reads_body else b""
-            return (
-                await route.handler(Call(topic, match.id, scope["query_string"], scope["headers"], body)),
-                topic,
-                endpoint,
-            )
+            call = Call(topic, match.id, scope["query_string"], scope["headers"], body, Client(receive, send))
+            return await route.handler(call), topic, endpoint
         except RatusError as error:
             return errors.answer(error), topic, endpoint
         except Exception:
@@ -120,7 +120,7 @@ class Face:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], _ALL_ORIGINS]
+                message["headers"] = [*message["headers"], ALL_ORIGINS]
             await send(message)
 
         await self._site({**scope, "method": "GET"}, receive, send_to_all)
@@ -138,7 +138,7 @@ def _unserved(scope: Scope) -> Answer:
 
 async def _write(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
     status, body, content_type, further = answer
-    headers = [_ALL_ORIGINS, *further]
+    headers = [ALL_ORIGINS, *further]
     if body:
         headers.append((b"content-type", content_type))
     if status != 204:

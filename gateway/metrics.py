@@ -24,7 +24,10 @@ class RequestMetrics:
         self._durations = Bounded(histogram, chosen=1)
 
     def observe(self, topic: str, method: str, endpoint: str, status: int, seconds: float) -> None:
-        """Count a request; the endpoint is in the form `/v1/topics/:topic/tasks/:id`, empty for unknown paths."""
+        """Count a request; the endpoint is in the form `/v1/topics/:topic/tasks/:id`, empty for unknown paths.
+
+        A stream is counted at its end with the time to its first byte, since hours of it are no duration of a request.
+        """
         if method not in _METHODS:
             method = OTHER
         if len(topic) > MAX_NAME_BYTES:  # no topic, so do not keep it

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.parameters import PARAMETERS
 from gateway.schemas import SCHEMAS, ref
 from ratus import __version__
 
@@ -11,61 +12,25 @@ _STATUSES: Final = {
     201: "Created: at least one task is new",
     400: "Bad request: malformed or beyond a bound; nothing was changed",
     404: "Not found",
-    409: "Conflict: the task exists, is not pending, or has another nonce",
+    409: "Conflict: the task exists, is not pending, or has another nonce; or the promise is not held",
     413: "Too large: the body or a payload",
     429: "Too many callers wait",
     500: "Internal server error",
     503: "Service unavailable: the storage is unreachable or the server shuts down",
 }
 _ALWAYS: Final = (400, 500, 503)
-_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "topic": {
-        "name": "topic",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": "Name of the topic. For a single task or promise it is ignored; for inserts it is the default.",
-    },
-    "id": {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": "ID of the task.",
-    },
-    "limit": {
-        "name": "limit",
-        "in": "query",
-        "schema": {"type": "integer", "format": "int32", "minimum": 0, "default": 10},
-        "description": "Most items to return; 0 means 10. Beyond the maximum of the server (100) it is an error.",
-    },
-    "offset": {
-        "name": "offset",
-        "in": "query",
-        "schema": {"type": "integer", "format": "int32", "minimum": 0, "default": 0},
-        "description": "Items to skip. Beyond the maximum of the server (10,000) it is an error.",
-    },
-    "consumer": {
-        "name": "consumer",
-        "in": "query",
-        "schema": {"type": "string"},
-        "description": "Who executes the task. Wins over the body.",
-    },
-    "timeout": {
-        "name": "timeout",
-        "in": "query",
-        "schema": {"type": "string"},
-        "description": "Sets the deadline relative to now, as a Go duration. Wins over the body.",
-    },
-    "deadline": {
-        "name": "deadline",
-        "in": "query",
-        "schema": {"type": "string", "format": "date-time"},
-        "description": "When the promise ends. Wins over the body, and over a timeout.",
-    },
-}
 _PAGE: Final = ("limit", "offset")
 _PROMISE: Final = ("consumer", "timeout", "deadline")
+_CLAIM: Final = (*_PROMISE, "claim_limit", "wait", "request_id")
+_STREAM: Final = (
+    "stream_topic",
+    "stream_consumer",
+    "stream_timeout",
+    "max_in_flight",
+    "max_bytes",
+    "release_on_close",
+    "heartbeat",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +39,7 @@ class Operation:
 
     id: str
     summary: str
-    answer: str = ""  # schema of the answer, or a media type, or nothing
+    answer: str | tuple[str, ...] = ()  # schema of the answer, or a media type; or several to choose from
     created: bool = False  # whether the answer can be 201
     body: str = ""  # schema of the body
     required: bool = True  # whether there must be a body
@@ -118,8 +83,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/topics/{topic}/promises"): Operation(
         "listPromises", "List the promises in a topic", "Promises", query=_PAGE
     ),
-    ("POST", "/topics/{topic}/promises"): _promises(
-        "claimTask", "Claim the next due task in a topic, or the task that the body names", 409, 429
+    ("POST", "/topics/{topic}/promises"): Operation(
+        "claimTask",
+        "Claim the next due task in a topic, or a list of them, or the task that the body names",
+        ("Task", "ClaimedTasks"),
+        body="ClaimInput",
+        required=False,
+        query=_CLAIM,
+        errors=(404, 409, 413, 429),
     ),
     ("DELETE", "/topics/{topic}/promises"): Operation("deletePromises", "Delete all promises in a topic", "Deleted"),
     ("GET", "/topics/{topic}/promises/{id}"): Operation(
@@ -128,6 +99,22 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/topics/{topic}/promises/{id}"): _promises("insertPromise", "Claim a task if it is pending", 409),
     ("PUT", "/topics/{topic}/promises/{id}"): _promises("upsertPromise", "Claim a task whatever its state"),
     ("DELETE", "/topics/{topic}/promises/{id}"): Operation("deletePromise", "Delete the promise on a task", "Deleted"),
+    ("POST", "/topics/{topic}/promises/{id}/extend"): Operation(
+        "extendPromise",
+        "Set the deadline of a promise that is held, and keep its nonce",
+        "Promise",
+        body="ExtensionInput",
+        required=False,
+        query=("nonce", "timeout", "deadline"),
+        errors=(409, 413),
+    ),
+    ("GET", "/topics/{topic}/stream"): Operation(
+        "streamTasks",
+        "Deliver tasks as they become due, each as an event or as a line of JSON, for as long as the client listens",
+        ("text/event-stream", "application/x-ndjson"),
+        query=_STREAM,
+        errors=(429,),
+    ),
     ("GET", "/healthz"): Operation("getHealth", "Check that the server runs"),
     ("GET", "/livez"): Operation("getLiveness", "Check that the server runs"),
     ("GET", "/readyz"): Operation("getReadiness", "Check that the server can serve calls"),
@@ -136,7 +123,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
 _TAGS: Final = {
     "topics": "Topics are the tasks with the same topic property; they exist while they have tasks.",
     "tasks": "Producers insert tasks, consumers acknowledge them with commits.",
-    "promises": "Consumers promise to execute tasks before a deadline.",
+    "promises": "Consumers promise to execute tasks before a deadline. Streams make promises as tasks become due.",
     "health": "Probes for load balancers.",
     "metrics": "Prometheus metrics.",
 }
@@ -165,15 +152,15 @@ def document() -> dict[str, Any]:
 def _describe(path: str, operation: Operation) -> dict[str, Any]:
     segments = path.split("/")
     names = [segment[1:-1] for segment in segments if segment.startswith("{")]
-    found = {"metrics": "metrics"}.get(segments[1], "health")
-    tag = (segments[3] if len(segments) > 3 else "topics") if segments[1] == "topics" else found
+    kind = segments[3] if len(segments) > 3 else segments[1]
+    tag = {"stream": "promises"}.get(kind, kind if kind in _TAGS else "health")
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [tag],
         "responses": _responses(operation, probe=tag in ("health", "metrics")),
     }
-    parameters = [_PARAMETERS[name] for name in (*names, *operation.query)]
+    parameters = [PARAMETERS[name] for name in (*names, *operation.query)]
     if parameters:
         described["parameters"] = parameters
     if operation.body:
@@ -183,10 +170,10 @@ def _describe(path: str, operation: Operation) -> dict[str, Any]:
 
 def _responses(operation: Operation, *, probe: bool) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if "/" in operation.answer:
-        content = {"content": {operation.answer: {"schema": {"type": "string"}}}}
-    elif operation.answer:
-        content = {"content": _json(operation.answer)}
+    names = (operation.answer,) if isinstance(operation.answer, str) else operation.answer
+    if names:
+        kinds = {name: {"schema": {"type": "string"}} for name in names if "/" in name}
+        content = {"content": kinds or _json(*names)}
     responses = {"200": {"description": _STATUSES[200], **content}}
     if operation.created:
         responses["201"] = {"description": _STATUSES[201], **content}
@@ -195,5 +182,6 @@ def _responses(operation: Operation, *, probe: bool) -> dict[str, Any]:
     return responses
 
 
-def _json(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": ref(schema)}}
+def _json(*names: str) -> dict[str, Any]:
+    schemas = [ref(name) for name in names]
+    return {"application/json": {"schema": {"oneOf": schemas} if len(schemas) > 1 else schemas[0]}}

@@ -5,7 +5,7 @@ So `a%2Fb` is one name, empty topics are names too, and what is not UTF-8 is ref
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +25,7 @@ class Route:
     path: str
     handler: Handler
     reads_body: bool = False
+    head: Handler | None = None  # of HEAD, where that of GET would not do
 
 
 class Resource(NamedTuple):
@@ -43,7 +44,7 @@ class Match(NamedTuple):
 
 
 # What tells paths apart: whether they are versioned, the number of segments, and the literal ones among them.
-_Shape = tuple[bool, int, str, str]
+_Shape = tuple[bool, int, str, str, str]
 
 
 class Router:
@@ -54,7 +55,7 @@ class Router:
         for route in routes:
             methods.setdefault(route.path, {})[route.method] = route
             if route.method == "GET":
-                methods[route.path]["HEAD"] = route
+                methods[route.path]["HEAD"] = route if route.head is None else replace(route, handler=route.head)
         self._resources: dict[_Shape, Resource] = {}
         for path, by_method in methods.items():
             for endpoint in (path, f"/{VERSION}{path}"):
@@ -88,7 +89,13 @@ def _shape(segments: list[str]) -> tuple[_Shape, str, str]:
     first = 2 if versioned else 1
     count = len(segments) - first
     return (
-        (versioned, count, segments[first], segments[first + 2] if count > 2 else ""),
+        (
+            versioned,
+            count,
+            segments[first],
+            segments[first + 2] if count > 2 else "",
+            segments[first + 4] if count > 4 else "",
+        ),
         segments[first + 1] if count > 1 else "",
         segments[first + 3] if count > 3 else "",
     )

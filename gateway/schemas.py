@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ratus.config import MAX_BATCH, MAX_NAME_BYTES
+from ratus.config import MAX_BATCH, MAX_CLAIM, MAX_NAME_BYTES
 
 Schema = dict[str, Any]
 
@@ -105,6 +105,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {"data": {"type": "array", "items": ref("TaskInput"), "maxItems": MAX_BATCH}},
     ),
     "Tasks": _list("Task", "Tasks, ordered by ID."),
+    "ClaimedTasks": _list("Task", "Tasks that were claimed, in the order of their scheduled times."),
     "Topic": _object(
         "The tasks that have the same topic.",
         ["name", "count"],
@@ -118,6 +119,31 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "A promise to make; what is missing, `null` or an empty string gets its default.",
         [],
         {"_id": _ID, "consumer": _CONSUMER, "deadline": _DEADLINE, "timeout": _TIMEOUT},
+    ),
+    "ClaimInput": _object(
+        "A promise to make on the task that it names, or on the next ones of the topic. What is missing, `null` or an "
+        "empty string gets its default; a claim that names its task has no `wait`, `limit` or `request_id`.",
+        [],
+        {
+            "_id": _ID,
+            "consumer": _CONSUMER,
+            "deadline": _DEADLINE,
+            "timeout": _TIMEOUT,
+            "wait": _text("How long to wait for the first task, as a Go duration of at most `10m`."),
+            "limit": {
+                "type": "integer",
+                "format": "int32",
+                "minimum": 0,
+                "maximum": MAX_CLAIM,
+                "description": "Most tasks to claim; 0 means 1. Given, the answer is always a list.",
+            },
+            "request_id": _name("Makes the claim safe to repeat."),
+        },
+    ),
+    "ExtensionInput": _object(
+        "A new deadline for a promise. The nonce must be given, here or in the query.",
+        [],
+        {"_id": _ID, "nonce": _name("Nonce of the promise."), "deadline": _DEADLINE, "timeout": _TIMEOUT},
     ),
     "Promises": _list("Promise", "Promises, ordered by ID."),
     "Commit": _object(

@@ -12,6 +12,7 @@ MAX_BATCH: Final = 10_000  # entries
 MAX_CLAIM: Final = 1_000  # tasks
 MAX_IN_FLIGHT: Final = 10_000  # tasks
 MAX_WAIT: Final = timedelta(minutes=10)
+DEFAULT_HEARTBEAT: Final = timedelta(seconds=15)
 MIN_HEARTBEAT: Final = timedelta(seconds=1)
 MAX_HEARTBEAT: Final = timedelta(minutes=5)
 MAX_REQUEST_BYTES: Final = 32 * MIB

@@ -64,6 +64,8 @@ def test_bodies_are_described_where_they_are_read() -> None:
         ("TaskInputs", bodies.TasksBody),
         ("Topic", model.Topic),
         ("PromiseInput", bodies.PromiseBody),
+        ("ClaimInput", bodies.ClaimBody),
+        ("ExtensionInput", bodies.ExtensionBody),
         ("Commit", bodies.CommitBody),
     ],
 )
