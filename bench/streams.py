@@ -1,6 +1,6 @@
 """What do streams cost, and do they share fairly?
 
-A real server; the streams come from this process over a few channels. Lets some streams share tasks and prints the fewest
+A real server; the streams come from this process over a few channels. Some streams share tasks: prints the fewest
 and most that one got, then the memory and processor time of the server with idle streams.
 `python -m bench.streams [--engine sqlite|mongodb] [--idle 1000] [--sharing 100] [--tasks 10000]`
 """
