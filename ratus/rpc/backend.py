@@ -1,5 +1,7 @@
 """The backend of a gateway that runs alone: a gRPC server elsewhere."""
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -12,8 +14,10 @@ from ratus.errors import RatusError, StorageUnavailable, Unavailable
 from ratus.model import (
     ClaimRequest,
     Commit,
+    Extension,
     Page,
     PageRequest,
+    PollRequest,
     Promise,
     ServerInfo,
     Task,
@@ -25,6 +29,7 @@ from ratus.model import (
 from ratus.rpc import wire
 from ratus.rpc.errors import from_rpc_error, from_status
 from ratus.rpc.paging import page_fields
+from ratus.rpc.remote_stream import RemoteStream
 from ratus.rpc.times import read_duration, read_time
 from ratus.rules import each
 from ratus.v1 import promise_service_pb2 as promises_pb
@@ -37,6 +42,8 @@ from ratus.v1.task_service_pb2_grpc import TaskServiceStub
 from ratus.v1.topic_service_pb2_grpc import TopicServiceStub
 
 A = TypeVar("A")
+
+_logger = logging.getLogger(__name__)
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),  # one task always passes, however large the server lets payloads be
@@ -70,9 +77,12 @@ class RemoteBackend:
         self._promises = PromiseServiceStub(self._channel)
         self._server = ServerServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
+        self._given_back: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Cancel what is under way and close the channel."""
+        """Give back what streams have left, cancel what is under way and close the channel."""
+        if self._given_back:
+            await asyncio.wait(self._given_back, timeout=READY_TIMEOUT)
         await self._channel.close()
 
     async def list_tasks(self, topic: str, page: PageRequest) -> Page[Task]:
@@ -189,6 +199,29 @@ class RemoteBackend:
         request = wire.build(promises_pb.DeletePromisesRequest, topic=topic)
         answer = await _call(self._promises.DeletePromises, request, BULK_TIMEOUT)
         return int(answer.deleted)
+
+    async def extend_promises(self, extensions: Sequence[Extension]) -> list[RatusError | None]:
+        """Set the deadlines of promises that are held; NonceMismatch for each that is not."""
+        messages = each(extensions, "extensions", wire.write_extension)
+        request = promises_pb.ExtendPromisesRequest(extensions=messages)
+        answer = await _call(self._promises.ExtendPromises, request)
+        return [from_status(result.status) if result.status.code else None for result in answer.results]
+
+    def subscribe(self, request: PollRequest) -> RemoteStream:
+        """Open a stream of due tasks; what the server refuses is raised by its first `next`."""
+        return RemoteStream(self._promises.Poll(wire.write_poll(request)), self._give_back)
+
+    def _give_back(self, tasks: Sequence[Task]) -> None:
+        giving = asyncio.create_task(self._release(tasks))
+        self._given_back.add(giving)
+        giving.add_done_callback(self._given_back.discard)
+
+    async def _release(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            try:
+                await self.delete_promise(task.id, task.nonce)
+            except RatusError as error:
+                _logger.warning("a task could not be given back, it waits for its deadline: %s", error)
 
     async def claim_tasks(self, request: ClaimRequest) -> list[Task]:
         """Claim the next due tasks of a topic."""

@@ -2,14 +2,17 @@
 
 # ruff: noqa: N802 (the methods are named by the contract)
 
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
 from ratus.core.service import Service
 from ratus.model import Task
-from ratus.rpc import wire
+from ratus.rpc import batches, wire
+from ratus.rpc.heartbeats import Heartbeat
 from ratus.rpc.paging import page_fields
+from ratus.rpc.work import WorkStream
 from ratus.v1 import promise_service_pb2 as pb
 from ratus.v1 import promise_service_pb2_grpc
 
@@ -51,8 +54,6 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
 
     async def ClaimTasks(self, request: pb.ClaimTasksRequest, context: Context) -> pb.ClaimTasksResponse:
         """Claim the next due tasks of a topic; a client that goes away cancels the wait."""
-        if request.request_id:
-            await _unimplemented(context, "request_id")
         tasks = await self._service.claim_tasks(wire.read_claim(request))
         return pb.ClaimTasksResponse(tasks=map(wire.write_task, tasks))
 
@@ -60,28 +61,26 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
         self, request: pb.PollRequest, context: Context
     ) -> None:
         """Deliver tasks as they become due, for as long as the client listens."""
-        if request.HasField("heartbeat"):
-            await _unimplemented(context, "heartbeat")
-        subscription = self._service.subscribe(wire.read_poll(request))
+        poll = wire.read_poll(request)
+        subscription = self._service.subscribe(poll)
+        heartbeat = Heartbeat(poll)
         unsent: list[Task] = []
         try:
             while True:
-                unsent = await subscription.next()
-                await context.write(pb.PollResponse(tasks=map(wire.write_task, unsent)))
+                unsent = await subscription.next(heartbeat.left())
+                if unsent or heartbeat.is_due():
+                    await context.write(pb.PollResponse(tasks=map(wire.write_task, unsent)))
+                    heartbeat.restart()
                 unsent = []
         finally:
             subscription.close(unsent=unsent)  # must not wait: an await would be cancelled here
 
-    async def ExtendPromises(self, request: pb.ExtendPromisesRequest, context: Context) -> NoReturn:
-        """Not served yet."""
-        await _unimplemented(context, "ExtendPromises")
+    async def ExtendPromises(self, request: pb.ExtendPromisesRequest, context: Context) -> pb.ExtendPromisesResponse:
+        """Set the deadlines of promises, each with its outcome."""
+        return await batches.extend(self._service, request)
 
     async def Work(  # type: ignore[override]
-        self, requests: object, context: Context
-    ) -> NoReturn:
-        """Not served yet."""
-        await _unimplemented(context, "Work")
-
-
-async def _unimplemented(context: Context, what: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{what} is not served by this version")
+        self, requests: AsyncIterator[pb.WorkRequest], context: Context
+    ) -> None:
+        """Deliver tasks, and take what the worker says about them on the same stream."""
+        await WorkStream(self._service, context).run(requests)

@@ -2,22 +2,17 @@
 
 # ruff: noqa: N802 (the methods are named by the contract)
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
 from google.rpc import status_pb2
 
 from ratus.backend import Backend
-from ratus.config import MAX_ANSWER_BYTES
-from ratus.errors import RatusError
-from ratus.model import Commit, Task
-from ratus.rpc import wire
-from ratus.rpc.errors import to_status
+from ratus.rpc import batches, wire
 from ratus.rpc.paging import page_fields
 from ratus.rules import each
-from ratus.v1 import task_pb2, task_service_pb2_grpc
 from ratus.v1 import task_service_pb2 as pb
+from ratus.v1 import task_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -71,32 +66,10 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
 
     async def CommitTask(self, request: pb.CommitTaskRequest, context: Context) -> pb.CommitTaskResponse:
         """Apply a commit and answer the task after it."""
-        return pb.CommitTaskResponse(task=wire.write_task(await self._backend.commit_task(_commit(request))))
+        return pb.CommitTaskResponse(
+            task=wire.write_task(await self._backend.commit_task(batches.read_commit(request)))
+        )
 
     async def CommitTasks(self, request: pb.CommitTasksRequest, context: Context) -> pb.CommitTasksResponse:
         """Apply commits in order, each with its outcome."""
-        commits = each(request.commits, "commits", _commit)
-        return _results(await self._backend.commit_tasks(commits, request.return_tasks))
-
-
-def _commit(request: pb.CommitTaskRequest) -> Commit:
-    return wire.read_commit(request.id, request.commit)
-
-
-def _results(outcomes: Sequence[Task | RatusError | None]) -> pb.CommitTasksResponse:
-    """All outcomes, and the tasks among them while they fit into one message."""
-    response = pb.CommitTasksResponse(
-        results=[
-            task_pb2.CommitResult(status=to_status(outcome) if isinstance(outcome, RatusError) else _OK)
-            for outcome in outcomes
-        ]
-    )
-    size = response.ByteSize()
-    for result, outcome in zip(response.results, outcomes, strict=True):
-        if isinstance(outcome, Task):
-            task = wire.write_task(outcome)
-            size += task.ByteSize() + _OVERHEAD
-            if size > MAX_ANSWER_BYTES:
-                break
-            result.task.CopyFrom(task)
-    return response
+        return await batches.commit(self._backend, request)

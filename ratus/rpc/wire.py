@@ -13,6 +13,7 @@ from msgspec import Raw
 from ratus.model import (
     ClaimRequest,
     Commit,
+    Extension,
     PageRequest,
     PollRequest,
     Promise,
@@ -22,13 +23,15 @@ from ratus.model import (
     TopicStats,
 )
 from ratus.rpc.times import read_duration, read_time, write_duration, write_time
-from ratus.rules import check_claim, check_name, check_state
+from ratus.rules import check_claim, check_name, check_poll, check_state
 from ratus.v1 import promise_pb2, promise_service_pb2, task_pb2, topic_pb2, topic_service_pb2
 
 M = TypeVar("M", bound=Message)
 
 MIN_INT32: Final = -(2**31)
 MAX_INT32: Final = 2**31 - 1
+MIN_INT64: Final = -(2**63)
+MAX_INT64: Final = 2**63 - 1
 
 
 def build(message: type[M], **fields: Any) -> M:
@@ -56,11 +59,13 @@ def write_state(state: int | None, what: str = "state") -> Any:
     return state + 1
 
 
-def _moment(message: Any, field: str) -> datetime | None:
+def read_moment(message: Any, field: str) -> datetime | None:
+    """The time in a field, if it is set."""
     return read_time(getattr(message, field), field) if message.HasField(field) else None
 
 
-def _span(message: Any, field: str) -> timedelta | None:
+def read_span(message: Any, field: str) -> timedelta | None:
+    """The duration in a field, if it is set."""
     return read_duration(getattr(message, field), field) if message.HasField(field) else None
 
 
@@ -92,8 +97,8 @@ def read_task(message: task_pb2.Task) -> Task:
         consumer=message.consumer,
         produced=read_time(message.produced, "produced"),
         scheduled=read_time(message.scheduled, "scheduled"),
-        consumed=_moment(message, "consumed"),
-        deadline=_moment(message, "deadline"),
+        consumed=read_moment(message, "consumed"),
+        deadline=read_moment(message, "deadline"),
         payload=Raw(payload) if (payload := message.payload) else None,
     )
 
@@ -107,12 +112,12 @@ def read_task_input(message: task_pb2.Task) -> TaskInput:
         nonce=message.nonce,
         producer=message.producer,
         consumer=message.consumer,
-        produced=_moment(message, "produced"),
-        scheduled=_moment(message, "scheduled"),
-        consumed=_moment(message, "consumed"),
-        deadline=_moment(message, "deadline"),
+        produced=read_moment(message, "produced"),
+        scheduled=read_moment(message, "scheduled"),
+        consumed=read_moment(message, "consumed"),
+        deadline=read_moment(message, "deadline"),
         payload=message.payload or None,
-        defer=_span(message, "defer"),
+        defer=read_span(message, "defer"),
     )
 
 
@@ -142,9 +147,9 @@ def read_commit(id: str, message: task_pb2.Commit) -> Commit:
         nonce=message.nonce,
         topic=message.topic,
         state=read_state(message.state, "target state"),
-        scheduled=_moment(message, "scheduled"),
+        scheduled=read_moment(message, "scheduled"),
         payload=message.payload or None,
-        defer=_span(message, "defer"),
+        defer=read_span(message, "defer"),
     )
 
 
@@ -166,8 +171,8 @@ def read_promise(message: promise_pb2.Promise) -> Promise:
     return Promise(
         id=message.id,
         consumer=message.consumer,
-        deadline=_moment(message, "deadline"),
-        timeout=_span(message, "timeout"),
+        deadline=read_moment(message, "deadline"),
+        timeout=read_span(message, "timeout"),
     )
 
 
@@ -187,10 +192,10 @@ def read_claim(message: promise_service_pb2.ClaimTasksRequest) -> ClaimRequest:
     return ClaimRequest(
         topic=message.topic,
         consumer=message.consumer,
-        deadline=_moment(message, "deadline"),
-        timeout=_span(message, "timeout"),
+        deadline=read_moment(message, "deadline"),
+        timeout=read_span(message, "timeout"),
         limit=message.limit,
-        wait=_span(message, "wait"),
+        wait=read_span(message, "wait"),
         request_id=message.request_id,
     )
 
@@ -216,11 +221,38 @@ def read_poll(message: promise_service_pb2.PollRequest) -> PollRequest:
     return PollRequest(
         topics=list(message.topics),
         consumer=message.consumer,
-        timeout=_span(message, "timeout"),
+        timeout=read_span(message, "timeout"),
         max_in_flight=message.max_in_flight,
         max_bytes=message.max_bytes,
         release_on_close=message.release_on_close,
-        heartbeat=_span(message, "heartbeat"),
+        heartbeat=read_span(message, "heartbeat"),
+    )
+
+
+def write_poll(request: PollRequest) -> promise_service_pb2.PollRequest:
+    """The message of what a streaming consumer wants."""
+    if not MIN_INT32 <= request.max_in_flight <= MAX_INT32 or not MIN_INT64 <= request.max_bytes <= MAX_INT64:
+        check_poll(request)
+    return build(
+        promise_service_pb2.PollRequest,
+        topics=request.topics,
+        consumer=request.consumer,
+        timeout=write_duration(request.timeout),
+        max_in_flight=request.max_in_flight,
+        max_bytes=request.max_bytes,
+        release_on_close=request.release_on_close,
+        heartbeat=write_duration(request.heartbeat),
+    )
+
+
+def write_extension(extension: Extension) -> promise_pb2.Extension:
+    """The message of an extension."""
+    return build(
+        promise_pb2.Extension,
+        id=extension.id,
+        nonce=extension.nonce,
+        timeout=write_duration(extension.timeout),
+        deadline=write_time(extension.deadline),
     )
 
 
@@ -270,7 +302,7 @@ def read_stats(message: topic_service_pb2.GetTopicStatsResponse) -> TopicStats:
         completed=message.completed,
         archived=message.archived,
         due=message.due,
-        oldest_due=_moment(message, "oldest_due"),
-        next_scheduled=_moment(message, "next_scheduled"),
+        oldest_due=read_moment(message, "oldest_due"),
+        next_scheduled=read_moment(message, "next_scheduled"),
         waiting_consumers=message.waiting_consumers,
     )

@@ -1,0 +1,30 @@
+"""When a stream has been silent for so long that it has to say that it lives."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from ratus.model import PollRequest
+
+DEFAULT_HEARTBEAT: Final = timedelta(seconds=15)
+
+
+class Heartbeat:
+    """Falls due when nothing was sent for the time that the client asked for."""
+
+    def __init__(self, request: PollRequest) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = (request.heartbeat or DEFAULT_HEARTBEAT).total_seconds()
+        self._due_at = self._loop.time() + self._seconds
+
+    def restart(self) -> None:
+        """Something was sent."""
+        self._due_at = self._loop.time() + self._seconds
+
+    def left(self) -> timedelta:
+        """The time until it falls due."""
+        return timedelta(seconds=max(self._due_at - self._loop.time(), 0.001))
+
+    def is_due(self) -> bool:
+        """Whether it is time to send something."""
+        return self._loop.time() >= self._due_at
