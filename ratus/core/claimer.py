@@ -147,6 +147,8 @@ class Claimer:
         """Deliver tasks that were claimed for slots, of which there may be fewer."""
         self._claimed(tasks)
         self._deliver(slots, tasks)
+        for consumer in set(slots):
+            consumer.dry()  # these were all
         if len(tasks) < len(slots):
             self._wake.set()  # something may have come while the places were kept
 

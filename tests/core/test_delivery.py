@@ -99,6 +99,13 @@ async def test_a_scheduled_task_that_was_released_is_not_forgotten(service: Serv
     assert task.consumed >= task.scheduled
 
 
+async def test_a_waiting_claim_of_many_is_answered_with_the_first(service: Service) -> None:
+    waiting = asyncio.create_task(claim(service, limit=10, wait=10 * SECOND))
+    assert await claim(service) == []
+    await insert(service, "1")
+    assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
+
+
 async def test_a_wait_ends_empty(service: Service) -> None:
     begin = time.monotonic()
     assert await claim(service, wait=50 * MS) == []

@@ -12,7 +12,7 @@ from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import server_service_pb2 as server
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1 import topic_service_pb2 as topics
-from ratus.v1.promise_pb2 import Extension, Promise
+from ratus.v1.promise_pb2 import Promise
 from ratus.v1.task_pb2 import (
     TASK_STATE_ACTIVE,
     TASK_STATE_ARCHIVED,
@@ -266,21 +266,3 @@ async def test_server_info(client: Any) -> None:
     assert (info.version, info.engine) == (ratus.__version__, "memory")
     assert abs(info.time.ToMilliseconds() - at().ToMilliseconds()) < 5_000
     assert 0 <= info.uptime.ToMilliseconds() < 60_000
-
-
-async def test_what_the_next_version_will_serve_is_unimplemented(client: Any) -> None:
-    async def work() -> Any:
-        return await client.promises.Work().read()
-
-    async def poll() -> Any:
-        return await client.promises.Poll(promises.PollRequest(topics=["t"], heartbeat=Duration(seconds=5))).read()
-
-    for call in (
-        client.promises.ExtendPromises(promises.ExtendPromisesRequest(extensions=[Extension(id="a", nonce="n")])),
-        client.promises.ClaimTasks(promises.ClaimTasksRequest(topic="t", request_id="r")),
-        work(),
-        poll(),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
