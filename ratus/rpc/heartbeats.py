@@ -2,11 +2,9 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Final
 
+from ratus.config import DEFAULT_HEARTBEAT
 from ratus.model import PollRequest
-
-DEFAULT_HEARTBEAT: Final = timedelta(seconds=15)
 
 
 class Heartbeat:
