@@ -67,8 +67,8 @@ _FRAMINGS: Final[tuple[Framing, ...]] = (ServerSentEvents(), JSONLines())
 def choose(accept: str) -> Framing:
     """The framing that an Accept header names first; server-sent events if it names none."""
     for wanted in accept.split(","):
-        kind = wanted.partition(";")[0].strip().lower().encode("latin-1")
+        kind = wanted.partition(";")[0].strip().lower()
         for framing in _FRAMINGS:
-            if kind == framing.content_type:
+            if kind == framing.content_type.decode():
                 return framing
     return _FRAMINGS[0]

@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import json
-import re
 import socket
 
 import pytest
@@ -21,18 +20,6 @@ def _answer(connection: socket.socket) -> tuple[int, bytes]:
     answer = http.client.HTTPResponse(connection)
     answer.begin()
     return answer.status, answer.read()
-
-
-def _requests(rest: Rest, topic: str) -> dict[tuple[str, str, str], int]:
-    """How often the metrics have seen a request of this topic, by method, endpoint and status."""
-    line = re.compile(
-        r'ratus_request_duration_seconds_count{endpoint="(.*)",method="(.*)",status_code="(.*)",topic="(.*)"} (\d+)\.0'
-    )
-    return {
-        (method, endpoint, status): int(count)
-        for endpoint, method, status, of, count in line.findall(rest("GET", "/metrics").body.decode())
-        if of == topic
-    }
 
 
 def test_every_answer_is_for_all_origins(rest: Rest) -> None:
@@ -138,7 +125,7 @@ def test_a_client_that_goes_away_in_the_middle_of_a_body(rest: Rest, topic: str,
         _begin(connection, "PATCH", path, framing)
         connection.sendall(b'{"payload":2' if "Length" in framing else b'c\r\n{"payload":2\r\n')
     gone = ("PATCH", "/topics/:topic/tasks/:id", "499")
-    while gone not in _requests(rest, topic):
+    while gone not in rest.requests(topic):
         assert rest("GET", "/livez").status == 200
     assert rest("GET", path).json["state"] == 0
     assert rest("GET", path).json["payload"] == 1
@@ -148,7 +135,7 @@ def test_a_client_that_does_not_wait_for_its_claim(rest: Rest, topic: str) -> No
     assert rest("POST", f"/topics/{topic}/tasks/{topic}", "{}").status == 201
     with rest.connect() as connection:
         _begin(connection, "POST", f"/topics/{topic}/promises?timeout=50ms", "Content-Length: 0\r\n")
-    while not _requests(rest, topic).get(("POST", "/topics/:topic/promises", "200")):
+    while not rest.requests(topic).get(("POST", "/topics/:topic/promises", "200")):
         assert rest("GET", "/livez").status == 200
     while rest("GET", f"/topics//tasks/{topic}").json["state"] != 0:  # until recovery has noticed
         pass
@@ -160,16 +147,16 @@ def test_requests_are_measured(rest: Rest, topic: str) -> None:
     rest("POST", f"/v1/topics/{topic}/tasks/{topic}", "{}")
     rest("GET", f"/topics/{topic}")
     rest("PATCH", f"/topics/{topic}")
-    assert _requests(rest, topic) == {
+    assert rest.requests(topic) == {
         ("POST", "/v1/topics/:topic/tasks/:id", "201"): 1,
         ("POST", "/v1/topics/:topic/tasks/:id", "409"): 1,
         ("GET", "/topics/:topic", "200"): 1,
     }
     rest("PROPFIND", "/topics")
     rest("GET", f"/topics/{'x' * 2000}")
-    assert ("other", "", "404") in _requests(rest, "")
-    assert ("PATCH", "", "404") in _requests(rest, "")
-    assert ("GET", "/topics/:topic", "400") in _requests(rest, "other")
+    assert ("other", "", "404") in rest.requests("")
+    assert ("PATCH", "", "404") in rest.requests("")
+    assert ("GET", "/topics/:topic", "400") in rest.requests("other")
 
 
 def test_probes(rest: Rest) -> None:
