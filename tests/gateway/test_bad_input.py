@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.gateway import bad_waits
 from tests.gateway.bad_input import CASES, Case
 from tests.gateway.serving import PAYLOAD_BYTES, Rest
 
@@ -12,7 +13,7 @@ def _tasks(rest: Rest, topic: str) -> object:
     return rest("GET", f"/v1/topics/{topic}/tasks?limit=100").json
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES + bad_waits.CASES, ids=lambda case: case.name)
 def test_bad_input(any_rest: Rest, topic: str, case: Case) -> None:
     assert any_rest("POST", f"/v1/topics/{topic}/tasks/{topic}-1", '{"payload":1}').status == 201
     before = _tasks(any_rest, topic)
