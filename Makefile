@@ -47,6 +47,7 @@ bench: $(VENV)/dev ## measure: REST (needs wrk), growth, latency, streams
 	$(BIN)/python -m bench.latency --engine mongodb
 	$(BIN)/python -m bench.latency --engine mongodb --across
 	$(BIN)/python -m bench.streams
+	$(BIN)/python -m bench.leaks
 
 proto: $(VENV)/dev ## generate ratus/v1 from proto/
 	$(call generate,.)
