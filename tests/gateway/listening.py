@@ -60,6 +60,10 @@ class Listener:
             elif line == "\n" and event:
                 return event
 
+    def eof(self) -> bool:
+        """Whether the server closes the connection."""
+        return self._socket.recv(1) == b""
+
     def close(self) -> None:
         if self._answer is not None:
             self._answer.close()
