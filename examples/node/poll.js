@@ -2,23 +2,10 @@
 //
 //     npm ci && node poll.js ADDRESS TOPIC [COUNT]
 //
-// stops after COUNT tasks, or never. Reads the .proto files as they are; nothing is generated.
+// stops after COUNT tasks, or never.
 'use strict';
 
-const path = require('node:path');
-const grpc = require('@grpc/grpc-js');
-const protoLoader = require('@grpc/proto-loader');
-
-const PROTOS = path.join(__dirname, '..', '..', 'proto');
-const GOOGLE = path.dirname(require.resolve('google-proto-files/package.json')); // google/rpc/status.proto
-
-function connect(address) {
-  const files = ['ratus/v1/promise_service.proto', 'ratus/v1/task_service.proto'];
-  const definition = protoLoader.loadSync(files, { includeDirs: [PROTOS, GOOGLE], keepCase: true, longs: String, enums: String });
-  const { PromiseService, TaskService } = grpc.loadPackageDefinition(definition).ratus.v1;
-  const credentials = grpc.credentials.createInsecure();
-  return { promises: new PromiseService(address, credentials), tasks: new TaskService(address, credentials) };
-}
+const { connect } = require('./ratus');
 
 function commit(tasks, task) {
   // The nonce proves that the promise is still ours; without it we might commit what others redo.
@@ -28,7 +15,7 @@ function commit(tasks, task) {
 }
 
 async function main(address, topic, count) {
-  const { promises, tasks } = connect(address);
+  const { promises, tasks, close } = connect(address);
   let done = 0;
   // Tasks come as they become due; the next one once this one is committed, since max_in_flight is 1.
   const stream = promises.Poll({ topics: [topic], consumer: 'poll.js' });
@@ -39,6 +26,7 @@ async function main(address, topic, count) {
       done += 1;
       if (done === count) {
         stream.cancel();
+        close();
         return;
       }
     }

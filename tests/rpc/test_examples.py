@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from ratus.v1 import topic_service_pb2 as topics
 from ratus.v1.task_pb2 import Task
-from tests.rpc.serving import Running, insert, waiting
+from tests.rpc.serving import Client, Running, insert, waiting
+from tests.server import Server
 
 ROOT = Path(__file__).parents[2]
 NODE_EXAMPLE = ROOT / "examples" / "node"
@@ -82,8 +83,8 @@ async def _install() -> None:
         stamp.write_bytes(lock)
 
 
-@pytest.mark.timeout(300)
-async def test_the_node_consumer(running: Running, client: Any) -> None:
+async def node_script(name: str) -> Path:
+    """An example with its packages installed beside it, where it finds the .proto files two folders up."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         message = "node and npm are needed to run examples/node"
         if os.environ.get("CI"):
@@ -91,11 +92,81 @@ async def test_the_node_consumer(running: Running, client: Any) -> None:
         pytest.skip(message)
     with _locked(NODE_CACHE.with_suffix(".lock")):
         await _install()
-    # The script finds its packages beside itself, and the .proto files two folders up.
-    script = NODE_CACHE / "examples" / "node" / "poll.js"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(NODE_EXAMPLE / "poll.js", script)
-    protos = NODE_CACHE / "proto"
-    if not protos.is_symlink():
-        protos.symlink_to(ROOT / "proto")
-    await consume(running, client, "node", str(script))
+        folder = NODE_CACHE / "examples" / "node"
+        folder.mkdir(parents=True, exist_ok=True)
+        for script in NODE_EXAMPLE.glob("*.js"):
+            shutil.copy(script, folder)
+        protos = NODE_CACHE / "proto"
+        if not protos.is_symlink():
+            protos.symlink_to(ROOT / "proto")
+    return folder / name
+
+
+@pytest.mark.timeout(300)
+async def test_the_node_consumer(running: Running, client: Any) -> None:
+    await consume(running, client, "node", str(await node_script("poll.js")))
+
+
+@contextlib.asynccontextmanager
+async def node_worker(target: str, *args: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The worker as a process, killed in the end if need be."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(await node_script("worker.js")),
+        target,
+        "t",
+        *args,
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def done(process: asyncio.subprocess.Process, ids: set[bytes], number: int) -> None:
+    """Read until the worker has done so many different tasks."""
+    assert process.stdout is not None
+    while len(ids) < number:
+        line = await process.stdout.readline()
+        assert line, "the worker has ended"
+        if line.startswith(b"done "):
+            ids.add(line.split()[1])
+
+
+@pytest.mark.timeout(300)
+async def test_the_node_worker_survives_restarts_of_the_server(tmp_path: Path) -> None:
+    ids: set[bytes] = set()
+    with Server(tmp_path / "log", "--sqlite-path", str(tmp_path / "q.db")) as server:
+        async with Client(server.target) as client, node_worker(server.target, TIMEOUT_MS="3000") as process:
+            await insert(client, *(Task(id=str(n), topic="t", payload=b'{"ms": 5}') for n in range(300)))
+            async with asyncio.timeout(60):
+                await done(process, ids, 60)
+                await asyncio.to_thread(server.stop)
+                await asyncio.to_thread(server.start)
+                await done(process, ids, 160)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+                await done(process, ids, 300)
+                process.terminate()
+                _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert all(line.startswith(b"connecting again in ") for line in errors.splitlines()), errors
+        async with Client(server.target) as client:
+            stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic="t"))
+        assert (stats.completed, stats.active, stats.pending) == (300, 0, 0)
+
+
+async def test_the_node_worker_extends_counts_and_gives_failures_back(running: Running, client: Any) -> None:
+    long = Task(id="long", topic="t", payload=b'{"ms": 1500}')
+    await insert(client, Task(id="bad", topic="t", payload=b'{"ms": "soon"}'), long)
+    async with node_worker(running.target, "2", TIMEOUT_MS="500") as process, asyncio.timeout(30):
+        output, errors = await process.communicate()
+    assert sorted(output.splitlines()) == [b"done bad", b"done long"]
+    assert errors.startswith(b"bad has failed: ")
+    stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic="t"))
+    assert (stats.completed, stats.active, stats.pending, stats.due) == (1, 0, 1, 0)
