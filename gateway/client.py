@@ -6,6 +6,7 @@ uvicorn does not cancel handlers then: whoever waits has to watch.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 
 from starlette.types import Receive, Send
 
@@ -15,11 +16,12 @@ from ratus.errors import ClientClosed
 class Client:
     """Who has sent a request: whether it is still there, and the way to write to it piece by piece."""
 
-    __slots__ = ("_receive", "_send", "gone")
+    __slots__ = ("_receive", "_send", "begun", "gone")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self.begun = 0.0  # when an answer in pieces has begun, on the clock of `time.perf_counter`
         self.gone = False  # as far as it was watched
 
     @asynccontextmanager
@@ -50,6 +52,7 @@ class Client:
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Write the status and the headers of an answer that comes in pieces."""
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.begun = perf_counter()
 
     async def write(self, piece: bytes = b"") -> None:
         """Write a piece, once what was written before is on its way; an empty one only waits for that.

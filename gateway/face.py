@@ -61,6 +61,7 @@ class Face:
         """The answer, the topic of the path and the endpoint; no answer if the site may have one."""
         topic = endpoint = ""
         method, raw_path = scope["method"], scope["raw_path"]
+        client = Client(receive, send)
         try:
             match = self._router.match(raw_path)
             if raw_path.endswith(b"/") and raw_path != b"/":
@@ -72,13 +73,14 @@ class Face:
                 return _unserved(scope), topic, endpoint
             topic, endpoint = match.topic, match.resource.endpoint
             body = await self._read(scope, receive) if route.reads_body else b""
-            call = Call(topic, match.id, scope["query_string"], scope["headers"], body, Client(receive, send))
+            call = Call(topic, match.id, scope["query_string"], scope["headers"], body, client)
             return await route.handler(call), topic, endpoint
         except RatusError as error:
             return errors.answer(error), topic, endpoint
         except Exception:
             _logger.exception("%s %s failed", method, endpoint)
-            return errors.INTERNAL, topic, endpoint
+            # What has begun cannot be taken back: it stays without an end, which the client will notice.
+            return Written(200, client.begun) if client.begun else errors.INTERNAL, topic, endpoint
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         message = await receive()

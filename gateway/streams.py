@@ -1,10 +1,8 @@
 """The endpoint that streams tasks: the delivery of `Poll` as server-sent events or as lines of JSON."""
 
-import logging
 from collections.abc import Iterable
 from datetime import timedelta
-from time import perf_counter
-from typing import Final
+from typing import Final, NoReturn
 
 from gateway import errors, framing, queries
 from gateway.answers import ALL_ORIGINS, Written
@@ -22,8 +20,6 @@ from ratus.model import PollRequest, Task
 _OPENING: Final = timedelta(milliseconds=200)
 _PIECE_BYTES: Final = 64 * 1024  # written at once; what is behind a piece that is stuck can still be given back
 
-_logger = logging.getLogger(__name__)
-
 
 class Streams:
     """Delivers tasks as they become due, for as long as the client listens."""
@@ -40,29 +36,25 @@ class Streams:
         _request(call)
         await _begin(call.client, framing.choose(call.header(b"accept")))
         await call.client.end()
-        return Written(200, perf_counter())
+        return Written(200, call.client.begun)
 
     async def stream_tasks(self, call: Call) -> Written:
         """Deliver tasks until the client goes away, or until an error ends the stream."""
-        request, form = _request(call), framing.choose(call.header(b"accept"))
-        delivery = _Delivery(self._backend.subscribe(request), call.client, form, request.heartbeat)
+        request, client, form = _request(call), call.client, framing.choose(call.header(b"accept"))
+        delivery = _Delivery(self._backend.subscribe(request), client, form, request.heartbeat)
+        failure: RatusError
         try:
-            async with call.client.watched():
+            async with client.watched():
                 await delivery.run()
         except RatusError as error:
-            if not delivery.begun:
+            if not client.begun:
                 raise
-            failure = None if isinstance(error, ClientClosed) else errors.answer(error)
-        except Exception:
-            if not delivery.begun:
-                raise
-            _logger.exception("a stream failed")
-            failure = errors.INTERNAL
+            failure = error
         finally:
             delivery.close()  # must not wait: it may be cancelled already
-        if failure is not None:
-            await call.client.end(form.error(failure))
-        return Written(200, delivery.begun)
+        if not isinstance(failure, ClientClosed):
+            await client.end(form.error(errors.answer(failure)))
+        return Written(200, client.begun)
 
 
 class _Delivery:
@@ -74,13 +66,11 @@ class _Delivery:
         self._framing = framing
         self._heartbeat = heartbeat or DEFAULT_HEARTBEAT
         self._unsent: list[Task] = []
-        self.begun = 0.0  # when the first byte was sent
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Deliver until the stream fails."""
         self._unsent = await self._stream.next(_OPENING)
         await _begin(self._client, self._framing)
-        self.begun = perf_counter()
         while True:
             if self._unsent:
                 await self._write_tasks()

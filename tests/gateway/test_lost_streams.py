@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ratus.errors import BadRequest, Draining, StorageUnavailable, TooMany
+from ratus.errors import BadRequest, Draining, Internal, StorageUnavailable, TooMany
 from ratus.model import PollRequest, Task
 from tests.gateway.asgi import Connection, task
 from tests.gateway.stub_backend import StubBackend
@@ -173,7 +173,7 @@ async def test_an_error_before_the_first_byte_is_an_answer(error: Exception, lat
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(Draining("x"), 503), (StorageUnavailable("x"), 503), (ValueError("a bug"), 500)]
+    ("error", "code"), [(Draining("x"), 503), (StorageUnavailable("x"), 503), (Internal("x"), 500)]
 )
 async def test_an_error_later_ends_the_stream(error: Exception, code: int) -> None:
     stream, connection, serving = stream_of()
@@ -183,8 +183,19 @@ async def test_an_error_later_ends_the_stream(error: Exception, code: int) -> No
     assert connection.status == 200
     assert connection.body.endswith(b"}}\n\n")
     assert b'event: error\ndata: {"error":{"code":%d,' % code in connection.body
-    assert b"a bug" not in connection.body
     assert not connection.sent[-1].get("more_body", False)
+    assert stream.given_back == [[]]
+
+
+async def test_a_fault_later_leaves_the_stream_without_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    stream, connection, serving = stream_of()
+    stream.feed(task("a"))
+    stream.fail(ValueError("a bug"))
+    await serving
+    assert connection.sent[-1]["more_body"]
+    assert b"a bug" not in connection.body
+    assert "a bug" in caplog.text
+    assert connection.counted(200) == 1
     assert stream.given_back == [[]]
 
 

@@ -148,3 +148,12 @@ def test_many_streams_leave_nothing_behind(any_rest: Rest, topic: str) -> None:
 async def _watched() -> int:
     """The clients that are still watched."""
     return sum(1 for task in asyncio.all_tasks() if "Client._watch" in repr(task.get_coro()))
+
+
+def test_a_request_behind_a_stream_does_not_keep_it_alive(rest: Rest, topic: str) -> None:
+    path = f"/topics/{topic}/stream?heartbeat=1s"
+    with rest.connect() as connection:  # uvicorn tells of this one's end only when something is written
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        rest.until(topic, waiting_consumers=1)
+        assert connection.recv(1)
+    rest.until(topic, waiting_consumers=0)
