@@ -34,7 +34,7 @@ from ratus.model import (
     TaskInput,
     TaskState,
 )
-from ratus.times import after
+from ratus.times import MAX_TIME, after
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -142,8 +142,15 @@ def end_of_promise(deadline: datetime | None, timeout: timedelta | None, now: da
 def grant(
     consumer: str, deadline: datetime | None, timeout: timedelta | None, now: datetime, request: str = ""
 ) -> Grant:
-    """What a promise that is made now sets on its task; the nonce is fresh."""
-    return Grant(new_nonce(), consumer, now, end_of_promise(deadline, timeout, now), request)
+    """What a promise that is made now sets on its task; the nonce is fresh.
+
+    That it ends within the years is checked where it comes in; what has waited since ends with the last of them.
+    """
+    try:
+        end = end_of_promise(deadline, timeout, now)
+    except BadRequest:
+        end = MAX_TIME
+    return Grant(new_nonce(), consumer, now, end, request)
 
 
 def check_promise(promise: Promise) -> Promise:

@@ -105,7 +105,8 @@ def test_a_promise_lasts_10_minutes_unless_told_otherwise() -> None:
     assert rules.grant("c", NOW, SECOND, NOW).deadline == NOW
     assert rules.grant("c", None, SECOND, NOW).consumed == NOW
     with pytest.raises(BadRequest, match="timeout: runs past the year 9999"):
-        rules.grant("c", None, timedelta.max, NOW)
+        rules.end_of_promise(None, timedelta.max, NOW)
+    assert rules.grant("c", None, timedelta.max, NOW).deadline == times.MAX_TIME
 
 
 def test_a_commit_completes_by_default() -> None:

@@ -94,10 +94,7 @@ class Worker {
   }
 
   async begin(task) {
-    if (this.stopping) {
-      this.say({ release: { releases: [{ id: task.id, nonce: task.nonce }] } });
-      return;
-    }
+    if (this.stopping) return; // given back when the stream ends; sooner, it would come again at once
     this.running.set(task.id, task.nonce);
     const commit = { nonce: task.nonce };
     try {
@@ -125,7 +122,7 @@ class Worker {
     this.say({ extend: { extensions } });
   }
 
-  results({ sequence, commit }) {
+  results({ sequence, status, commit }) {
     if (!this.started) { // the answer to `start`
       this.started = true;
       this.failures = 0;
@@ -135,8 +132,13 @@ class Worker {
     const commits = this.unanswered.get(sequence);
     if (!commits) return;
     this.unanswered.delete(sequence);
+    if (status?.code) { // the message failed as a whole, for one because the storage is away
+      this.finished.push(...commits);
+      setTimeout(() => this.commit(), LONGEST_PAUSE * Math.random());
+      return;
+    }
     commits.forEach(({ id }, index) => {
-      const code = commit?.results?.[index]?.status?.code ?? 0;
+      const code = commit.results[index].status?.code ?? 0;
       console.log(code ? `lost ${id}` : `done ${id}`);
       if (!code) this.left -= 1;
     });
@@ -151,6 +153,7 @@ class Worker {
   // Take no more tasks, finish those that were begun, then end the stream.
   stop() {
     this.stopping = true;
+    if (this.started) this.say({ window: { max_in_flight: 1 } });
     this.endIfIdle();
   }
 

@@ -26,10 +26,10 @@ class Claimant:
         return self._request.limit - len(self._tasks)
 
     def abandon(self) -> list[Task]:
-        """Take no more tasks; what there is has to be released."""
+        """Take no more tasks; what has to be released. What has a key is left for the repeat of the call."""
         if not self._answer.cancel() and not self._answer.cancelled():
             self._answer.exception()  # nobody will ask for it
-        return self._tasks
+        return [] if self._key else self._tasks
 
     def drain(self) -> None:
         """End the wait with Draining, unless a claim is under way, which is answered."""
@@ -66,7 +66,7 @@ class Claimant:
         """Take what fits into the answer."""
         self._reserved -= len(tasks) + unused
         if self._answer.done():
-            return tasks
+            return [] if self._key and self._answer.cancelled() else tasks
         self._tasks += tasks
         fit = room_in_answer(self._tasks) if self._tasks else 0
         refused = self._tasks[fit:]

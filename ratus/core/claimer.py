@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, Protocol
 
 from ratus import rules, times
@@ -72,6 +73,9 @@ class Claimer:
         self._dry = False  # no task was due, and none has become due since, as far as we know
         self._due_at: datetime | None = None  # the earliest known time of a task that is not due yet
         self._due_at_known = False  # whether the storage was asked for it
+        self._claiming = False  # a claim is under way
+        self._ending = False
+        self._asked_anew = False  # while the storage is being asked
 
     @property
     def waiting(self) -> int:
@@ -85,8 +89,8 @@ class Claimer:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nobody to feed, now or later."""
-        return not self._consumers
+        """Whether there is nobody to feed, now or later, and nothing under way."""
+        return not self._consumers and not self._claiming
 
     def attach(self, consumer: Consumer) -> None:
         """Know a consumer."""
@@ -97,10 +101,15 @@ class Claimer:
         self._consumers.discard(consumer)
         self.leave(consumer)
 
-    def stop(self) -> None:
-        """End at once, whatever is under way."""
-        if self._task is not None:
-            self._task.cancel()
+    async def stop(self) -> None:
+        """End once a claim that is under way has been answered, so that what it brings can be released."""
+        self._ending = True
+        self._wake.set()
+        task = self._task
+        if task is not None:
+            if not self._claiming:
+                task.cancel()
+            await asyncio.wait([task])
 
     def join(self, consumer: Consumer) -> None:
         """Feed an attached consumer from the next claim on."""
@@ -131,15 +140,19 @@ class Claimer:
         None unless all of the tasks are due and of this topic, no task is waiting before them as far as we know, and
         there is room for all. They can then be inserted as claimed, which spares writing them twice.
         """
-        if not self._dry or not self._hungry:
+        if not self._dry or self._claiming or not self._hungry:
             return None
-        if any(task.topic != self._topic or task.state or task.scheduled > now for task in tasks):
+        if not self._due_at_known or (self._due_at is not None and self._due_at <= now):
+            return None  # a task may have become due before these
+        if len({task.id for task in tasks}) < len(tasks) or any(
+            task.topic != self._topic or task.state or task.scheduled > now for task in tasks
+        ):
             return None
         slots = _reserve(list(self._hungry), len(tasks))
         grants = [slot.grant(now) for slot in slots]
         offer = Offer(self, slots, [rules.claimed(task, grant) for task, grant in zip(tasks, grants, strict=False)])
         if len(slots) < len(tasks) or any(grant.request for grant in grants):  # a request is stored by claims only
-            offer.take([])
+            offer.withdraw()
             return None
         return offer
 
@@ -147,21 +160,22 @@ class Claimer:
         """Deliver tasks that were claimed for slots, of which there may be fewer."""
         self._claimed(tasks)
         self._deliver(slots, tasks)
-        for consumer in set(slots):
-            consumer.dry()  # these were all
+        for consumer in set(slots[: len(tasks)]):
+            consumer.dry()  # what it got was all
         if len(tasks) < len(slots):
             self._wake.set()  # something may have come while the places were kept
 
     def recheck(self) -> None:
         """Tasks may have become pending, nobody knows when to be executed."""
         self._due_at_known = self._dry = False
+        self._asked_anew = True
         if self._hungry:
             self._wake.set()
 
     async def _run(self) -> None:
         pause = 0.0
         try:
-            while True:
+            while not self._ending:
                 self._wake.clear()
                 if self._is_due():
                     self._due_at, self._due_at_known, self._dry = None, False, False
@@ -185,25 +199,29 @@ class Claimer:
 
     async def _sleep(self, pause: float) -> None:
         """Wait for a wake-up, for the time of the next task, or for a pause after a failure to be over."""
+        if pause:  # whoever joins would only fail as well
+            await asyncio.sleep(pause)
+            return
         while not self._wake.is_set():
             if not self._hungry:
                 await self._wake.wait()
                 return
-            seconds = pause or _CLOCK_CHECK
-            if self._due_at is not None and not pause:
+            seconds = _CLOCK_CHECK
+            if self._due_at is not None:
                 seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
-                if pause or self._is_due():
+                if self._is_due():
                     return
 
     async def _learn_due_at(self) -> None:
         """Ask the storage for the time of the next task, where it is not known."""
         if self._dry and not self._due_at_known and self._hungry:
-            self._due_at_known = True
+            self._asked_anew = False
             stored = await self._engine.next_scheduled(self._topic)
+            self._due_at_known = not self._asked_anew
             if stored is not None and (self._due_at is None or stored < self._due_at):
                 self._due_at = stored
 
@@ -212,7 +230,7 @@ class Claimer:
         while True:
             asked = list(self._hungry)
             wanted = sum(consumer.wanted for consumer in asked)
-            if self._dry and not wanted:
+            if self._ending or (self._dry and not wanted):
                 return
             size = min(max(self._size, self._news, wanted), MAX_CLAIM)
             slots = _reserve(asked, size)
@@ -230,13 +248,16 @@ class Claimer:
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
         now = times.now()
+        self._claiming = True
         try:
             tasks = await self._engine.claim(self._topic, [slot.grant(now) for slot in slots], MAX_ANSWER_BYTES)
-        except RatusError as error:
+        except Exception as error:
             self._dry = False
             for consumer, places in Counter(slots).items():
-                consumer.fail(error, places)
+                consumer.fail(error if isinstance(error, RatusError) else Internal(), places)
             raise
+        finally:
+            self._claiming = False
         self._claimed(tasks)
         self._deliver(slots, tasks)
         return tasks
@@ -264,6 +285,10 @@ class Offer:
         self._slots = slots
         self.tasks = tasks
 
+    def withdraw(self) -> None:
+        """Hand nothing over."""
+        self._claimer.hand_over(self._slots, [])
+
     def take(self, stored: Sequence[Task]) -> None:
         """Hand over those of the tasks that were stored."""
         ids = {task.id for task in stored}
@@ -279,6 +304,7 @@ def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:
     slots: list[Consumer] = []
     turn = consumers
     while turn and len(slots) < most:
-        turn = [consumer for consumer in turn[: most - len(slots)] if consumer.reserve()]
+        room = most - len(slots)
+        turn = list(islice((consumer for consumer in turn if consumer.reserve()), room))
         slots += turn
     return slots

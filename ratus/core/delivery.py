@@ -38,6 +38,7 @@ class Delivery:
         self._subscriptions: set[Subscription] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._draining = False
+        self._evict_at = _IDLE_CLAIMERS
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = self._start(neighbours.run()) if engine.shared else None
 
@@ -47,6 +48,7 @@ class Delivery:
         A caller that is cancelled gets none: what was claimed for it is released.
         """
         self._admit()
+        self._evict()
         claimer = self._claimer(request.topic)
         claimant = Claimant(request, key)
         self._claimants.add(claimant)
@@ -64,6 +66,7 @@ class Delivery:
     def subscribe(self, request: PollRequest, *, notices: bool) -> Subscription:
         """Open a stream, with notices of lost tasks if wanted; Draining, TooMany."""
         self._admit()
+        self._evict()
         claimers = [self._claimer(topic) for topic in dict.fromkeys(request.topics)]
         subscription = Subscription(request, self.windows, claimers, self._on_close, notices=notices)
         self._subscriptions.add(subscription)
@@ -101,8 +104,8 @@ class Delivery:
     async def _insert_and_deliver(self, offer: Offer) -> list[bool]:
         try:
             created = await self._engine.insert(offer.tasks)
-        except RatusError:
-            offer.take([])
+        except Exception:
+            offer.withdraw()
             self._release_tasks(offer.tasks)  # they may have been stored
             raise
         offer.take([task for task, is_new in zip(offer.tasks, created, strict=True) if is_new])
@@ -153,17 +156,20 @@ class Delivery:
         """Finish what is under way in the background, once nobody waits any more."""
         if self._neighbours is not None:
             self._neighbours.cancel()
-        for claimer in self._claimers.values():
-            claimer.stop()
+        await asyncio.gather(*(claimer.stop() for claimer in self._claimers.values()))
         while self._background:  # the end of one may be the begin of another
             await asyncio.wait(self._background)
+
+    def _evict(self) -> None:
+        """Forget the claimers of topics without consumers, once there are many."""
+        if len(self._claimers) >= self._evict_at:
+            for idle in [name for name, claimer in self._claimers.items() if claimer.idle]:
+                self._start(self._claimers.pop(idle).stop())
+            self._evict_at = max(_IDLE_CLAIMERS, 2 * len(self._claimers))
 
     def _claimer(self, topic: str) -> Claimer:
         claimer = self._claimers.get(topic)
         if claimer is None:
-            if len(self._claimers) >= _IDLE_CLAIMERS:
-                for idle in [name for name, other in self._claimers.items() if other.idle]:
-                    self._claimers.pop(idle).stop()
             claimer = self._claimers[topic] = Claimer(
                 topic, self._engine, claimed=self._claimed, release=self._release_tasks
             )
@@ -186,7 +192,8 @@ class Delivery:
                     return
                 await asyncio.sleep(pause)
                 continue
-            self.windows.settle(hold.id for hold in holds)
+            released = [hold.id for hold, topic in zip(holds, topics, strict=True) if topic is not None]
+            self.windows.settle(released)
             self.recheck({topic for topic in topics if topic is not None})
             return
 

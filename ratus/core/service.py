@@ -19,7 +19,7 @@ from ratus.core.metrics import CoreMetrics
 from ratus.core.repeats import Repeats
 from ratus.core.subscription import Subscription
 from ratus.engines.base import Engine
-from ratus.errors import BadRequest, Draining, NonceMismatch, RatusError, TaskExists
+from ratus.errors import BadRequest, Draining, NonceMismatch, RatusError, StorageUnavailable, TaskExists
 from ratus.model import (
     ClaimRequest,
     Commit,
@@ -86,13 +86,20 @@ class Service:
         if offer is not None:
             created = await self._delivery.hand_over(offer)
         else:
-            created = await self._engine.insert(tasks)
+            created = await self._insert_pending(tasks)
         new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
         self._metrics.produced(new)
         if offer is None:
             self._stored(new, now)
         existing = [] if len(new) == len(tasks) else _others(tasks, new)
         return Updated(len(new), 0, existing)
+
+    async def _insert_pending(self, tasks: Sequence[Task]) -> list[bool]:
+        try:
+            return await self._engine.insert(tasks)
+        except StorageUnavailable:
+            self._delivery.recheck({task.topic for task in tasks})  # they may have been stored
+            raise
 
     async def upsert_task(self, task: TaskInput) -> Updated:
         """Insert or replace a task."""
@@ -225,6 +232,7 @@ class Service:
 
     async def _promise(self, promise: Promise, *, force: bool) -> Task:
         rules.check_promise(promise)
+        rules.end_of_promise(promise.deadline, promise.timeout, times.now())
         grant = rules.grant(promise.consumer, promise.deadline, promise.timeout, times.now())
         task = await self._engine.promise(promise.id, grant, force=force)
         self._delivery.windows.settle([task.id], lost=True)

@@ -165,8 +165,7 @@ class Subscription:
         self._misfit = False
         if not self._notices:
             self._window.lost.clear()
-        if self._blocked or self._window.lost:
-            self._changed.set()
+        self._changed.set()
 
     async def _wait(self, until: float | None) -> bool:
         """Wait for tasks, for room, or for a deadline that makes room; False if the time is up before."""

@@ -6,7 +6,7 @@ passes them on. That costs less than a chain of interceptors, which grpc.aio run
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final, TypeAlias
 
@@ -70,7 +70,10 @@ class Calls:
         serializer = handler.response_serializer
         match streams:
             case (False, False):
-                call = self._call(handler.unary_unary, meter, handler.request_deserializer, refusable)
+                # A client that goes away does not stop what it has asked for, so that all that follows from it
+                # (waking consumers, room in windows) is done too. A claim is stopped: it is for that client alone.
+                finish = refusable and not method.startswith(("Claim", "Get", "List"))
+                call = self._call(handler.unary_unary, meter, handler.request_deserializer, refusable, finish=finish)
                 return grpc.unary_unary_rpc_method_handler(call, response_serializer=serializer)
             case (False, True):
                 call = self._call(handler.unary_stream, meter, handler.request_deserializer, refusable)
@@ -80,7 +83,21 @@ class Calls:
                 return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, serializer)
         raise NotImplementedError(f"{service}/{method}: client streaming is not used")
 
-    def _call(self, behaviour: Any, meter: Meter, parse: Callable[[bytes], Any] | None, refusable: bool) -> Behaviour:
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _call(
+        self,
+        behaviour: Any,
+        meter: Meter,
+        parse: Callable[[bytes], Any] | None,
+        refusable: bool,
+        *,
+        finish: bool = False,
+    ) -> Behaviour:
         """The coroutine function around a handler; without `parse` the request is passed on as it is."""
         tasks = self._tasks
 
@@ -96,6 +113,8 @@ class Calls:
                     raise Draining("connect elsewhere")
                 if parse is not None:
                     request = _decoded(request, parse)
+                if finish:
+                    return await asyncio.shield(self._begin(behaviour(request, context)))
                 return await behaviour(request, context)
             except RatusError as error:
                 code = code_of(error)

@@ -58,8 +58,9 @@ class RemoteStream:
             return
         self._closed = True
         given_back = list(unsent)
-        if self._reading is not None and self._reading.done() and self._reading.exception() is None:
-            answer = self._reading.result()
+        reading = self._reading
+        if reading is not None and reading.done() and not reading.cancelled() and reading.exception() is None:
+            answer = reading.result()
             if answer is not grpc.aio.EOF:
                 given_back += [wire.read_task(task) for task in answer.tasks]
         self._call.cancel()

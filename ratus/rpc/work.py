@@ -74,7 +74,8 @@ class WorkStream:
     async def _read(self, requests: AsyncIterator[pb.WorkRequest], subscription: Subscription) -> None:
         async for request in requests:
             await self._room.acquire()
-            # Tasks begin in the order of their creation, and hand their entries to the storage before they first wait.
+            # Tasks begin in the order of their creation and hand their entries to the storage before they first wait,
+            # so what is of one kind is applied in the order that it was sent in.
             task = asyncio.create_task(self._serve(request, subscription))
             self._under_way.add(task)
             _running.add(task)

@@ -390,6 +390,7 @@ async def test_a_waiting_consumer_gets_a_new_task_without_a_claim(service: Servi
     stream = service.subscribe(PollRequest(topics=["t"], consumer="me", timeout=SECOND))
     listening = asyncio.create_task(stream.next())
     assert await claim(service) == []
+    await service.get_topic_stats("t")  # by now the claimer knows that nothing is scheduled either
     before = engine.claims
     await insert(service, "1", payload=b'{"a":1}')
     [task] = await asyncio.wait_for(listening, 1)
@@ -454,6 +455,7 @@ async def test_only_what_is_due_is_handed_over(service: Service) -> None:
 async def test_a_cancelled_insert_is_handed_over_all_the_same(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=10 * SECOND))
     assert await claim(service) == []
+    await service.get_topic_stats("t")
     inserting = asyncio.create_task(insert(service, "1"))
     await asyncio.sleep(0)  # the insert is on its way
     inserting.cancel()
@@ -481,3 +483,62 @@ async def test_an_insert_that_fails_leaves_nobody_waiting(service: Service, engi
         await insert(service, "1")  # stored, but its answer was lost
     assert ids(await asyncio.wait_for(waiting, 1)) == ["1"]
     assert await claim(service) == []
+
+
+async def test_a_task_that_comes_twice_in_a_batch_is_handed_over_once(service: Service) -> None:
+    waiting = [asyncio.create_task(claim(service, wait=300 * MS)) for _ in range(2)]
+    assert await claim(service) == []
+    await service.get_topic_stats("t")
+    await insert(service, "1", "1")
+    assert sorted(len(tasks) for tasks in await asyncio.gather(*waiting)) == [0, 1]
+
+
+async def test_a_new_task_does_not_overtake_a_claim_under_way(service: Service, engine: Engine) -> None:
+    await insert(service, *(f"{n:04}" for n in range(100)))
+    stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=100))
+    engine.gate = asyncio.Event()
+    listening = asyncio.create_task(stream.next())
+    await engine.claimed.wait()
+    await insert(service, "new")
+    assert (await service.get_task("new")).state == TaskState.PENDING
+    engine.gate.set()
+    engine.gate = None
+    seen = ids(await listening)
+    while len(seen) < 100:
+        seen += ids(await next_of(stream))
+    assert seen == [f"{n:04}" for n in range(100)]
+    stream.close()
+
+
+async def test_consumers_without_room_do_not_stand_in_the_way(service: Service) -> None:
+    payload = b'"' + b"x" * 58 + b'"'
+    streams = [service.subscribe(PollRequest(topics=["t"], max_in_flight=5, max_bytes=100)) for _ in range(20)]
+    await insert(service, *map(str, range(20)), payload=payload)
+    for stream in streams:
+        assert len(await next_of(stream)) == 1
+    listening = [asyncio.create_task(stream.next()) for stream in streams]
+    await service.get_topic_stats("t")
+    await insert(service, "more", payload=payload)  # fits into no window
+    assert ids(await asyncio.wait_for(claim(service, wait=SECOND), 5)) == ["more"]
+    for task, stream in zip(listening, streams, strict=True):
+        task.cancel()
+        await asyncio.wait([task])
+        stream.close()
+
+
+async def test_what_a_drain_meets_in_the_storage_is_released(engine: Engine) -> None:
+    service = Service(engine, Limits(), CollectorRegistry())
+    await insert(service, "1")
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    engine.gate = asyncio.Event()
+    listening = asyncio.create_task(stream.next())
+    await engine.claimed.wait()
+    service.drain()
+    with pytest.raises(Draining):
+        await listening
+    stream.close()
+    closing = asyncio.create_task(service.close())
+    await asyncio.sleep(0)
+    engine.gate.set()
+    await asyncio.wait_for(closing, 5)
+    assert (await engine.get("1")).state == TaskState.PENDING

@@ -21,9 +21,12 @@ _STORAGE_FAULTS: Final = (
     apsw.CantOpenError,
     apsw.CorruptError,
     apsw.FullError,
+    apsw.InterruptError,
     apsw.IOError,
     apsw.LockedError,
     apsw.NoMemError,
+    apsw.NotADBError,
+    apsw.ProtocolError,
     apsw.ReadOnlyError,
 )
 
@@ -100,6 +103,8 @@ class Worker:
 
     def _transact(self, batches: dict[Operation[Any, Any], list[_Job[Any, Any]]]) -> list[tuple[_Job[Any, Any], Any]]:
         answers: list[tuple[_Job[Any, Any], Any]] = []
+        if self._db.in_transaction:  # the end of the one before has failed
+            self._db.execute("ROLLBACK")
         self._db.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
         try:
             for operation, jobs in batches.items():

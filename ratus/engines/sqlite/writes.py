@@ -30,10 +30,10 @@ _GRANT: Final = (
     "UPDATE task SET state = 1, nonce = v.column2, consumer = v.column3, consumed = v.column4, "
     "deadline = v.column5, request = v.column6 FROM ("
 )
-_COMMIT: Final = "UPDATE task SET state = v.column2, nonce = '' FROM ("
+_COMMIT: Final = "UPDATE task SET state = v.column2, nonce = '', request = NULL FROM ("
 _COMMIT_ALL: Final = (
-    "UPDATE task SET state = v.column2, nonce = '', topic = v.column3, scheduled = v.column4, "
-    "payload = v.column5 FROM ("
+    "UPDATE task SET state = v.column2, nonce = '', request = NULL, topic = v.column3, scheduled = v.column4, "
+    "payload = coalesce(v.column5, payload) FROM ("
 )
 _BY_SEQ: Final = ") AS v WHERE task.seq = v.column1"
 _FREE: Final = "UPDATE task SET state = 0, nonce = ''"
@@ -136,9 +136,7 @@ def commit_without_payloads(db: apsw.Connection, commits: Sequence[Commit]) -> l
 
 
 def _commit(db: apsw.Connection, commits: Sequence[Commit], *, payloads: bool) -> list[Task | RatusError]:
-    # Payloads are written back with a commit that changes more than the state, so they have to be known for it.
-    plain = not any(commit.topic or commit.scheduled or commit.payload is not None for commit in commits)
-    found = select_ids(db, [commit.id for commit in commits], payloads=payloads or not plain)
+    found = select_ids(db, [commit.id for commit in commits], payloads=payloads)
     changed: dict[int, Task] = {}
     changed_all: dict[int, Task] = {}
     results: list[Task | RatusError] = []
