@@ -44,6 +44,7 @@ class Calls:
         self._server = server
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._begun: set[asyncio.Task[Any]] = set()  # what unary calls do, which outlives a client that goes away
         self._draining = False
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
@@ -59,9 +60,11 @@ class Calls:
         self._draining = True
 
     async def ended(self) -> None:
-        """Wait until no call is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Stop what is still under way, once the grace period is over, and wait until nothing is."""
+        for begun in self._begun:
+            begun.cancel()
+        while under_way := self._tasks | self._begun:
+            await asyncio.wait(under_way)
 
     def _wrapped(self, service: str, method: str, handler: Handler) -> Handler:
         streams = (handler.request_streaming, handler.response_streaming)
@@ -85,8 +88,8 @@ class Calls:
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
         return task
 
     def _call(
