@@ -1,7 +1,6 @@
 """Composes the REST face."""
 
 from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp
 
 from gateway.face import Face
 from gateway.metrics import RequestMetrics
@@ -17,7 +16,7 @@ from ratus.backend import Backend
 from ratus.config import MAX_REQUEST_BYTES
 
 
-def create_app(backend: Backend, *, registry: CollectorRegistry, max_request_bytes: int = MAX_REQUEST_BYTES) -> ASGIApp:
+def create_app(backend: Backend, *, registry: CollectorRegistry, max_request_bytes: int = MAX_REQUEST_BYTES) -> Face:
     """The REST face in front of a backend.
 
     Its metrics are registered in `registry`, which is what `/metrics` shows. A body of more than

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import errors
 from gateway.answers import ALL_ORIGINS, Answer, Written
 from gateway.calls import Call, header
-from gateway.client import Client
+from gateway.client import Client, Waiting
 from gateway.metrics import RequestMetrics
 from gateway.paths import Router
 from ratus.errors import ClientClosed, NotFound, RatusError, TooLarge
@@ -39,6 +39,11 @@ class Face:
         self._site = site
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
+        self._waiting = Waiting()
+
+    def drain(self) -> None:
+        """End what waits, also where no backend could: streams whose clients do not read, or of a backend elsewhere."""
+        self._waiting.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request as ASGI has it."""
@@ -61,7 +66,7 @@ class Face:
         """The answer, the topic of the path and the endpoint; no answer if the site may have one."""
         topic = endpoint = ""
         method, raw_path = scope["method"], scope["raw_path"]
-        client = Client(receive, send)
+        client = Client(receive, send, self._waiting)
         try:
             match = self._router.match(raw_path)
             if raw_path.endswith(b"/") and raw_path != b"/":

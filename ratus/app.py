@@ -13,10 +13,10 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from starlette.types import ASGIApp
 
 import ratus
 from gateway import create_app
+from gateway.face import Face
 from ratus.config import Listen, MongoDBSettings, ServeSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
@@ -170,7 +170,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _rest(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[None]:
+async def _rest(app: Face, sockets: list[socket.socket]) -> AsyncIterator[None]:
     """Serve an application on sockets; at the end, calls under way get the grace period."""
     config = uvicorn.Config(
         app,
@@ -188,6 +188,7 @@ async def _rest(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[Non
     try:
         yield
     finally:
+        app.drain()
         server.should_exit = True
         await task
 

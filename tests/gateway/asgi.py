@@ -55,10 +55,10 @@ class Connection:
             self.sent.append(message)
 
     def start(self, backend: Any) -> asyncio.Task[None]:
-        app = create_app(backend, registry=self.registry)
+        self.app = create_app(backend, registry=self.registry)
 
         async def serve() -> None:
-            await app(self._scope, self._receive, self._send)
+            await self.app(self._scope, self._receive, self._send)
 
         return asyncio.create_task(serve())
 

@@ -7,22 +7,30 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from tests.gateway.serving import Rest
+from tests.server import Server
 
 SSE, NDJSON = "text/event-stream", "application/x-ndjson"
 
 
 class Listener:
-    """A GET whose answer is read line by line. With `buffer`, the kernel keeps about so many bytes for it."""
+    """A request whose answer is read line by line. With `buffer`, the kernel keeps about so many bytes for it."""
 
     def __init__(
-        self, rest: Rest, path: str, accept: str = NDJSON, *, buffer: int = 0, headers: Mapping[str, str] | None = None
+        self,
+        rest: Rest | Server,
+        path: str,
+        accept: str = NDJSON,
+        *,
+        method: str = "GET",
+        buffer: int = 0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._socket = socket.socket()
         self._socket.settimeout(20)
         if buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self._socket.connect(("127.0.0.1", rest.port))
-        lines = [f"GET {path} HTTP/1.1", "Host: x", f"Accept: {accept}"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Accept: {accept}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         self._answer: http.client.HTTPResponse | None = None

@@ -82,6 +82,19 @@ async def test_a_wait_is_cancelled_with_its_client() -> None:
     assert connection.counted(499) == 1
 
 
+async def test_a_wait_ends_with_a_drain_of_the_face() -> None:
+    connection = Connection("POST", "/topics/t/promises", b"wait=1m")
+    backend = ClaimBackend(connection)
+    serving = connection.start(backend)
+    await backend.asked.wait()
+    connection.app.drain()
+    await serving
+    assert backend.cancelled
+    assert connection.status == 503
+    assert connection.body == b'{"error":{"code":503,"message":"service unavailable: connect elsewhere"}}'
+    assert backend.given_back == []
+
+
 async def test_a_wait_is_cancelled_at_the_end_of_the_grace() -> None:
     connection = Connection("POST", "/topics/t/promises", b"wait=1m")
     backend = ClaimBackend(connection)

@@ -20,6 +20,7 @@ class StubStream:
         self._fed: asyncio.Queue[list[Task] | Exception] = asyncio.Queue()
         self._asks: asyncio.Queue[timedelta | None] = asyncio.Queue()
         self.given_back: list[list[str]] = []
+        self.closed = asyncio.Event()
 
     def feed(self, *tasks: Task) -> None:
         self._fed.put_nowait(list(tasks))
@@ -44,6 +45,7 @@ class StubStream:
 
     def close(self, unsent: Sequence[Task] = ()) -> None:
         self.given_back.append([task.id for task in unsent])
+        self.closed.set()
 
 
 class StreamBackend(StubBackend):
@@ -158,6 +160,37 @@ async def test_cancelled_at_the_end_of_the_grace() -> None:
     with pytest.raises(asyncio.CancelledError):
         await serving
     assert stream.given_back == [["a"]]
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_a_drain_of_the_face_ends_what_no_backend_could(blocked: bool) -> None:
+    stream, connection, serving = stream_of()
+    stream.feed()
+    await stream.asked()
+    await stream.asked()
+    if blocked:
+        connection.writable.clear()
+        stream.feed(task("a"))
+        await connection.blocked.wait()
+    connection.app.drain()
+    connection.app.drain()
+    await stream.closed.wait()
+    assert stream.given_back == [["a"] if blocked else []]
+    connection.writable.set()
+    await serving
+    assert connection.body.endswith(b'{"error":{"code":503,"message":"service unavailable: connect elsewhere"}}\n\n')
+    assert b"_id" not in connection.body
+
+
+async def test_a_drain_and_a_client_that_goes_away() -> None:
+    stream, connection, serving = stream_of()
+    stream.feed()
+    await stream.asked()
+    await stream.asked()
+    connection.go()
+    connection.app.drain()
+    await serving
+    assert stream.given_back == [[]]
 
 
 @pytest.mark.parametrize("error", [BadRequest("no"), TooMany("streams"), Draining("x"), StorageUnavailable("x")])
