@@ -34,6 +34,7 @@ class Worker {
     this.unanswered = new Map(); // sequence -> commits that were sent
     this.sequence = 0;
     this.failures = 0;
+    this.started = false; // the server has answered `start`
     this.stopping = false;
     setInterval(() => this.extend(), TIMEOUT_MS / 3);
     this.ended = new Promise((resolve) => { this.resolveEnded = resolve; });
@@ -116,6 +117,11 @@ class Worker {
     this.unanswered.set(this.say({ commit: { commits } }), commits);
   }
 
+  // Whether these commits were applied is not known. To send them again is safe: they have nonces.
+  repeat(commits) {
+    this.finished.push(...commits.map((commit) => ({ ...commit, repeated: true })));
+  }
+
   extend() {
     if (!this.started || !this.running.size) return;
     const extensions = [...this.running].map(([id, nonce]) => ({ id, nonce, timeout: duration(TIMEOUT_MS) }));
@@ -133,7 +139,7 @@ class Worker {
     if (!commits) return;
     this.unanswered.delete(sequence);
     if (status?.code) { // the message failed as a whole, for one because the storage is away
-      this.finished.push(...commits);
+      this.repeat(commits);
       setTimeout(() => this.commit(), LONGEST_PAUSE * Math.random());
       return;
     }

@@ -128,37 +128,59 @@ async def node_worker(target: str, *args: str, **env: str) -> AsyncIterator[asyn
         await process.wait()
 
 
-async def done(process: asyncio.subprocess.Process, ids: set[bytes], number: int) -> None:
-    """Read until the worker has done so many different tasks."""
+async def settle(process: asyncio.subprocess.Process, settled: dict[bytes, list[bytes]], number: int) -> None:
+    """Read until the worker has settled so many different tasks; what it has said about each."""
     assert process.stdout is not None
-    while len(ids) < number:
+    while len(settled) < number:
         line = await process.stdout.readline()
         assert line, "the worker has ended"
-        if line.startswith(b"done "):
-            ids.add(line.split()[1])
+        outcome, id = line.split()
+        settled.setdefault(id, []).append(outcome)
 
 
 @pytest.mark.timeout(300)
 async def test_the_node_worker_survives_restarts_of_the_server(tmp_path: Path) -> None:
-    ids: set[bytes] = set()
+    settled: dict[bytes, list[bytes]] = {}
     with Server(tmp_path / "log", "--sqlite-path", str(tmp_path / "q.db")) as server:
-        async with Client(server.target) as client, node_worker(server.target, TIMEOUT_MS="3000") as process:
+        async with Client(server.target) as client, node_worker(server.target, TIMEOUT_MS="4000") as process:
             await insert(client, *(Task(id=str(n), topic="t", payload=b'{"ms": 5}') for n in range(300)))
             async with asyncio.timeout(60):
-                await done(process, ids, 60)
+                await settle(process, settled, 60)
                 await asyncio.to_thread(server.stop)
                 await asyncio.to_thread(server.start)
-                await done(process, ids, 160)
+                await settle(process, settled, 160)
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
-                await done(process, ids, 300)
+                await settle(process, settled, 300)
                 process.terminate()
                 _, errors = await process.communicate()
         assert process.returncode == 0
         assert all(line.startswith(b"connecting again in ") for line in errors.splitlines()), errors
+        # What was on its way when the server was killed came again at its deadline; nothing was completed twice.
+        assert {outcome for outcomes in settled.values() for outcome in outcomes} <= {b"done", b"settled"}
+        assert all(outcomes.count(b"done") <= 1 for outcomes in settled.values())
         async with Client(server.target) as client:
             stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic="t"))
         assert (stats.completed, stats.active, stats.pending) == (300, 0, 0)
+
+
+async def test_the_node_worker_gives_back_what_it_did_not_begin(running: Running, client: Any) -> None:
+    await insert(client, *(Task(id=f"{n:02}", topic="t", payload=b'{"ms": 500}') for n in range(50)))
+    async with node_worker(running.target) as process, asyncio.timeout(30):
+        await settled_on(client, active=20)
+        process.terminate()
+        output, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+    assert sorted(output.splitlines()) == [b"done %02d" % n for n in range(20)]
+    await settled_on(client, completed=20, active=0, pending=30)
+
+
+async def settled_on(client: Any, **counts: int) -> None:
+    """Return once the counts of the topic are these; each look is a round trip."""
+    while True:
+        stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic="t"))
+        if all(getattr(stats, name) == count for name, count in counts.items()):
+            return
 
 
 async def test_the_node_worker_extends_counts_and_gives_failures_back(running: Running, client: Any) -> None:
