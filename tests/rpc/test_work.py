@@ -15,62 +15,7 @@ from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1.promise_pb2 import Extension, Promise, Release, Releases, Window
 from ratus.v1.task_pb2 import TASK_STATE_ACTIVE, TASK_STATE_COMPLETED, TASK_STATE_PENDING, Commit, Task
 from tests.rpc.serving import Client, Running, insert, waiting
-
-OK = 0
-ABORTED = 10
-INVALID_ARGUMENT = 3
-
-
-class Worker:
-    """One stream, with what has come on it sorted by kind."""
-
-    def __init__(self, client: Any, **start: Any) -> None:
-        self.call = client.promises.Work()
-        self.start = promises.PollRequest(**{"topics": ["t"], "max_in_flight": 10, **start})
-        self._sequence = 0
-        self.tasks: list[Task] = []
-        self.lost: list[str] = []
-        self.heartbeats = 0
-        self.results: dict[int, Any] = {}
-
-    async def begin(self) -> "Worker":
-        assert (await self.ask(start=self.start)).status.code == OK
-        return self
-
-    async def say(self, **request: Any) -> int:
-        """Send a message; its sequence."""
-        self._sequence += 1
-        await self.call.write(promises.WorkRequest(sequence=self._sequence, **request))
-        return self._sequence
-
-    async def read(self) -> None:
-        """Take one message."""
-        message = await asyncio.wait_for(self.call.read(), 5)
-        assert message is not grpc.aio.EOF
-        match message.WhichOneof("response"):
-            case "tasks":
-                self.tasks += message.tasks.tasks
-                self.heartbeats += not message.tasks.tasks
-            case "lost":
-                self.lost += message.lost.ids
-            case "results":
-                assert message.results.sequence not in self.results
-                self.results[message.results.sequence] = message.results
-
-    async def answer(self, sequence: int) -> Any:
-        while sequence not in self.results:
-            await self.read()
-        return self.results[sequence]
-
-    async def ask(self, **request: Any) -> Any:
-        return await self.answer(await self.say(**request))
-
-    async def receive(self, count: int) -> list[Task]:
-        """The next tasks."""
-        while len(self.tasks) < count:
-            await self.read()
-        received, self.tasks = self.tasks[:count], self.tasks[count:]
-        return received
+from tests.rpc.working import ABORTED, INVALID_ARGUMENT, OK, Worker, codes, commits, stored
 
 
 @pytest.fixture
@@ -78,21 +23,6 @@ async def worker(client: Client) -> AsyncIterator[Worker]:
     worker = await Worker(client).begin()
     yield worker
     worker.call.cancel()
-
-
-def commits(*held: Task, **more: Any) -> tasks.CommitTasksRequest:
-    return tasks.CommitTasksRequest(
-        commits=[tasks.CommitTaskRequest(id=task.id, commit=Commit(nonce=task.nonce, **more)) for task in held]
-    )
-
-
-def codes(results: Any) -> list[int]:
-    return [result.status.code for result in results]
-
-
-async def stored(client: Any, id: str) -> Task:
-    task: Task = (await client.tasks.GetTask(tasks.GetTaskRequest(id=id))).task
-    return task
 
 
 async def test_a_worker_gets_tasks_and_commits_them(client: Client, worker: Worker) -> None:
