@@ -55,6 +55,16 @@ class Listener:
     def tasks(self, number: int) -> list[Any]:
         return [self.task() for _ in range(number)]
 
+    def rest(self) -> int:
+        """The number of tasks that are still to come until the connection ends, in whatever way."""
+        count = 0
+        try:
+            while line := self.line():
+                count += line.endswith(b"\n") and b'"_id"' in line
+        except (http.client.IncompleteRead, ConnectionError):
+            pass
+        return count
+
     def event(self) -> dict[str, str]:
         """The fields of the next event that is no comment, as a browser sees it."""
         event: dict[str, str] = {}

@@ -95,16 +95,18 @@ def test_a_signal_ends_streams_and_waits_at_once(start: Start, tmp_path: Path, t
 
 def test_a_signal_while_a_client_does_not_read(start: Start, tmp_path: Path) -> None:
     server = start()
-    insert(server, *["x" * 500_000] * 30)
+    insert(server, *["x" * 500_000] * 60)
     with Listener(server, "/v1/topics/t/stream?max_in_flight=100", buffer=4096) as listener:
         assert listener.line()
-        until(server, "t", active=14)  # two answers, of which the kernel takes about one
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < GRACE + 5
+        arrived = 1 + listener.rest()
     server = start()
     stats = until(server, "t")
-    assert 1 < stats.active < 14  # what the kernel has taken may have arrived, the rest was given back
+    # What the kernel has taken, which varies, arrives; a task or two may be cut off, and the rest was given back.
+    assert arrived <= stats.active <= arrived + 2
+    assert stats.pending == 60 - stats.active
 
 
 @pytest.mark.parametrize("through", ["serve", "gateway"])
