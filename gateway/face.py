@@ -12,11 +12,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.answers import ALL_ORIGINS, Answer, Written
+from gateway.answers import ALL_ORIGINS, JSON, Answer, Written
 from gateway.calls import Call, header
 from gateway.client import Client, Waiting
 from gateway.metrics import RequestMetrics
 from gateway.paths import Router
+from gateway.protocol import WHOLE
 from ratus.errors import ClientClosed, NotFound, RatusError, TooLarge
 
 GZIP_BYTES: Final = 1024  # below, compression is not worth its time
@@ -26,6 +27,7 @@ _PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     (b"access-control-max-age", b"43200"),
 )
+_JSON_HEADERS: Final = b"%b: %b\r\ncontent-type: %b\r\n" % (*ALL_ORIGINS, JSON)
 _NOT_FOUND: Final = errors.answer(NotFound())
 
 _logger = logging.getLogger(__name__)
@@ -145,6 +147,10 @@ def _unserved(scope: Scope) -> Answer:
 
 async def _write(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
     status, body, content_type, further = answer
+    if content_type is JSON and not further and 0 < len(body) < GZIP_BYTES:
+        write_whole = scope.get(WHOLE)
+        if write_whole is not None and write_whole(status, _JSON_HEADERS, body):
+            return
     headers = [ALL_ORIGINS, *further]
     if body:
         headers.append((b"content-type", content_type))

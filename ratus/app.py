@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 import ratus
 from gateway import create_app
 from gateway.face import Face
+from gateway.protocol import Protocol
 from ratus.config import Listen, MongoDBSettings, ServeSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
@@ -174,7 +175,7 @@ async def _rest(app: Face, sockets: list[socket.socket]) -> AsyncIterator[None]:
     """Serve an application on sockets; at the end, calls under way get the grace period."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway import create_app
+from gateway.protocol import Protocol
 from ratus.backend import Backend
 from ratus.config import ChoreSettings, Limits, SQLiteSettings
 from ratus.core.chores import run_chores
@@ -166,7 +167,7 @@ def serving(*, remote: bool = False) -> Iterator[Rest]:
             app = create_app(backend, registry=registry, max_request_bytes=REQUEST_BYTES)
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

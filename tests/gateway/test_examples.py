@@ -134,8 +134,7 @@ def test_a_worker_finishes_its_task_before_it_ends(
         worker.process.terminate()
         (tmp_path / "go").write_text("on\n")
         assert worker.stop() == 0
-    stats = rest.until(topic, completed=1, waiting_consumers=0)
-    assert (stats.pending, stats.active) == (1, 0)
+    rest.until(topic, completed=1, pending=1, waiting_consumers=0)  # the second one may have been on its way
 
 
 def test_the_task_of_a_worker_that_dies_is_given_back(rest: Rest, topic: str, tools: dict[str, str]) -> None:
