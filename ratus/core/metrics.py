@@ -1,5 +1,6 @@
 """Metrics of tasks and chores, with the names and labels of the original Ratus."""
 
+from collections import Counter as Counted
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -49,20 +50,29 @@ class CoreMetrics:
 
     def produced(self, tasks: Sequence[Task]) -> None:
         """Tasks were created."""
-        for task in tasks:
-            self._produced.labels(task.topic, task.producer).inc()
+        for (topic, producer), count in Counted((task.topic, task.producer) for task in tasks).items():
+            self._produced.labels(topic, producer).inc(count)
 
     def consumed(self, tasks: Sequence[Task]) -> None:
         """Tasks were claimed."""
-        for task in tasks:
-            assert task.consumed is not None  # they have just been claimed
-            self._consumed.labels(task.topic, task.producer, task.consumer).inc()
-            delay = (task.consumed - task.scheduled) / _SECOND
-            self._schedule_delay.labels(task.topic, task.producer, task.consumer).set(delay)
+        for who, (count, last) in _by_labels(tasks).items():
+            assert last.consumed is not None  # it has just been claimed
+            self._consumed.labels(*who).inc(count)
+            self._schedule_delay.labels(*who).set((last.consumed - last.scheduled) / _SECOND)
 
-    def committed(self, task: Task, now: datetime) -> None:
-        """A task was committed."""
-        self._committed.labels(task.topic, task.producer, task.consumer).inc()
-        if task.consumed is not None:
-            duration = (now - task.consumed) / _SECOND
-            self._execution_duration.labels(task.topic, task.producer, task.consumer).set(duration)
+    def committed(self, tasks: Sequence[Task], now: datetime) -> None:
+        """Tasks were committed."""
+        for who, (count, last) in _by_labels(tasks).items():
+            self._committed.labels(*who).inc(count)
+            if last.consumed is not None:
+                self._execution_duration.labels(*who).set((now - last.consumed) / _SECOND)
+
+
+def _by_labels(tasks: Sequence[Task]) -> dict[tuple[str, str, str], tuple[int, Task]]:
+    """The number of tasks for each set of label values, and the last of them."""
+    found: dict[tuple[str, str, str], tuple[int, Task]] = {}
+    for task in tasks:
+        who = (task.topic, task.producer, task.consumer)
+        seen = found.get(who)
+        found[who] = (1 if seen is None else seen[0] + 1, task)
+    return found

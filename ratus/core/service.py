@@ -174,8 +174,7 @@ class Service:
     async def _commit(self, commits: Sequence[Commit], now: datetime, *, payloads: bool) -> list[Task | RatusError]:
         results = await self._engine.commit(commits, payloads=payloads)
         tasks = [result for result in results if isinstance(result, Task)]
-        for task in tasks:
-            self._metrics.committed(task, now)
+        self._metrics.committed(tasks, now)
         by_holder = {commit.id for commit in commits if commit.nonce}
         self._delivery.windows.settle(task.id for task in tasks if task.id in by_holder)
         self._delivery.windows.settle((task.id for task in tasks if task.id not in by_holder), lost=True)

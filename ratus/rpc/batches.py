@@ -17,6 +17,7 @@ from ratus.v1 import promise_service_pb2 as promises_pb
 from ratus.v1 import task_service_pb2 as tasks_pb
 
 OK: Final = status_pb2.Status()
+_DONE: Final = task_pb2.CommitResult(status=OK)
 _OVERHEAD: Final = 16  # bytes, more than the tags and lengths around a task take
 
 
@@ -65,16 +66,16 @@ def _commit_results(outcomes: Sequence[Task | RatusError | None]) -> tasks_pb.Co
     """All outcomes, and the tasks among them while they fit into one message."""
     response = tasks_pb.CommitTasksResponse(
         results=[
-            task_pb2.CommitResult(status=to_status(outcome) if isinstance(outcome, RatusError) else OK)
+            task_pb2.CommitResult(status=to_status(outcome)) if isinstance(outcome, RatusError) else _DONE
             for outcome in outcomes
         ]
     )
-    size = response.ByteSize()
-    for result, outcome in zip(response.results, outcomes, strict=True):
-        if isinstance(outcome, Task):
-            task = wire.write_task(outcome)
-            size += task.ByteSize() + _OVERHEAD
-            if size > MAX_ANSWER_BYTES:
-                break
-            result.task.CopyFrom(task)
+    tasks = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Task)]
+    size = response.ByteSize() if tasks else 0
+    for index, outcome in tasks:
+        task = wire.write_task(outcome)
+        size += task.ByteSize() + _OVERHEAD
+        if size > MAX_ANSWER_BYTES:
+            break
+        response.results[index].task.CopyFrom(task)
     return response

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ratus.model import Task
-from ratus.times import from_ms, to_ms
+from ratus.times import to_ms
 
 Value = str | int | None
 T = TypeVar("T")
@@ -22,7 +22,18 @@ T = TypeVar("T")
 CHUNK: Final = 256  # rows a statement, far below SQLite's bound on variables
 
 INSERTED: Final = "seq, id, topic, state, nonce, producer, consumer, produced, scheduled, consumed, deadline, payload"
-_FIELDS: Final = "seq, id, topic, state, nonce, producer, consumer, produced, scheduled, consumed, deadline"
+
+
+def _moment(column: str) -> str:
+    """A time as msgspec takes it: seconds, and text where a double would not hold their milliseconds (from 2109 on)."""
+    seconds = f"{column} / 1000.0"
+    text = f"strftime('%Y-%m-%dT%H:%M:%fZ', {seconds}, 'unixepoch')"
+    return f"CASE WHEN {column} BETWEEN 0 AND {2**42} THEN {seconds} ELSE {text} END"
+
+
+_FIELDS: Final = "seq, id, topic, state, nonce, producer, consumer, " + ", ".join(
+    map(_moment, ("produced", "scheduled", "consumed", "deadline"))
+)
 _WITH_PAYLOADS: Final = (
     f"SELECT json_group_array(json_array({_FIELDS})), '[' || group_concat(coalesce(payload, 'null')) || ']' FROM "
 )
@@ -37,13 +48,13 @@ class _Row(Struct, array_like=True):
     nonce: str
     producer: str
     consumer: str
-    produced: int
-    scheduled: int
-    consumed: int | None
-    deadline: int | None
+    produced: datetime
+    scheduled: datetime
+    consumed: datetime | None
+    deadline: datetime | None
 
 
-_decode_rows: Final = msgspec.json.Decoder(list[_Row]).decode
+_decode_rows: Final = msgspec.json.Decoder(list[_Row], strict=False).decode  # so that a number can be a time
 _decode_payloads: Final = msgspec.json.Decoder(list[Raw]).decode
 _NO_PAYLOAD: Final = Raw(b"null")
 
@@ -84,16 +95,17 @@ def _task(row: _Row, payload: Raw | None) -> Task:
         nonce=row.nonce,
         producer=row.producer,
         consumer=row.consumer,
-        produced=from_ms(row.produced),
-        scheduled=from_ms(row.scheduled),
-        consumed=None if row.consumed is None else from_ms(row.consumed),
-        deadline=None if row.deadline is None else from_ms(row.deadline),
+        produced=row.produced,
+        scheduled=row.scheduled,
+        consumed=row.consumed,
+        deadline=row.deadline,
         payload=payload,
     )
 
 
 def row(seq: int, task: Task) -> tuple[Value, ...]:
     """The values of a task in the order of INSERTED."""
+    produced = to_ms(task.produced)
     return (
         seq,
         task.id,
@@ -102,8 +114,8 @@ def row(seq: int, task: Task) -> tuple[Value, ...]:
         task.nonce,
         task.producer,
         task.consumer,
-        to_ms(task.produced),
-        to_ms(task.scheduled),
+        produced,
+        produced if task.scheduled is task.produced else to_ms(task.scheduled),
         optional_ms(task.consumed),
         optional_ms(task.deadline),
         payload_text(task.payload),
