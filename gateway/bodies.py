@@ -80,12 +80,25 @@ class CommitBody(Struct, kw_only=True):
     defer: str | None = None
 
 
+class CommitEntry(CommitBody, kw_only=True):
+    """A commit of a batch, which names its task."""
+
+    id: str | None = field(name="_id", default=None)
+
+
+class CommitsBody(Struct, kw_only=True):
+    """A batch of commits."""
+
+    data: list[CommitEntry] | None = None
+
+
 _task: Final = msgspec.json.Decoder(TaskBody)
 _tasks: Final = msgspec.json.Decoder(TasksBody)
 _promise: Final = msgspec.json.Decoder(PromiseBody)
 _claim: Final = msgspec.json.Decoder(ClaimBody)
 _extension: Final = msgspec.json.Decoder(ExtensionBody)
 _commit: Final = msgspec.json.Decoder(CommitBody)
+_commits: Final = msgspec.json.Decoder(CommitsBody)
 _NO_PROMISE: Final = PromiseBody()
 _NO_CLAIM: Final = ClaimBody()
 _NO_EXTENSION: Final = ExtensionBody()
@@ -177,7 +190,16 @@ def commit(body: bytes, id: str) -> Commit:
     """The commit of a body on the path of this id."""
     if not body:
         return Commit(id=id)
-    given = _decode(_commit, body)
+    return _commit_of(_decode(_commit, body), id)
+
+
+def commits(body: bytes) -> list[Commit]:
+    """The batch of commits of a body, in its order; errors name the entry."""
+    given = _decode(_commits, body, "commits").data or []
+    return each(given, "commits", lambda entry: _commit_of(entry, entry.id or ""))
+
+
+def _commit_of(given: CommitBody, id: str) -> Commit:
     return Commit(
         id=id,
         nonce=given.nonce or "",
@@ -206,7 +228,7 @@ def _task_input(given: TaskBody, topic: str, id: str) -> TaskInput:
     )
 
 
-def _decode(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+def _decode(decoder: msgspec.json.Decoder[B], body: bytes, entries: str = "tasks") -> B:
     if not body:
         raise BadRequest("missing request body")
     try:
@@ -221,4 +243,4 @@ def _decode(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
         place = _PLACE.search(str(error))
         if place is None:
             raise BadRequest(str(error)) from None
-        raise BadRequest(str(error)[: place.start()], field=place["path"].replace("data[", "tasks[", 1)) from None
+        raise BadRequest(str(error)[: place.start()], field=place["path"].replace("data[", f"{entries}[", 1)) from None

@@ -3,6 +3,8 @@
 import logging
 from typing import Final
 
+from msgspec import Struct
+
 from gateway.answers import Answer, encode
 from ratus.errors import (
     BadRequest,
@@ -29,18 +31,31 @@ STATUSES: Final[dict[type[RatusError], int]] = {
 _logger = logging.getLogger(__name__)
 
 
-def answer(error: RatusError) -> Answer:
-    """The answer to a call that failed; Internal says nothing to the client, so it is logged."""
+class ErrorBody(Struct):
+    """An error as the client sees it."""
+
+    code: int
+    message: str
+
+
+def body(error: RatusError) -> ErrorBody:
+    """What the client sees of an error; Internal says nothing, so it is logged."""
     for kind in type(error).__mro__:
         status = STATUSES.get(kind)
         if status is not None:
-            return _form(status, str(error))
+            return ErrorBody(status, str(error))
     _logger.error("%s", error, exc_info=error)
-    return INTERNAL
+    return _INTERNAL
 
 
-def _form(code: int, message: str) -> Answer:
-    return Answer(code, encode({"error": {"code": code, "message": message}}))
+def answer(error: RatusError) -> Answer:
+    """The answer to a call that failed."""
+    return _form(body(error))
 
 
-INTERNAL: Final = _form(500, Internal.kind)
+def _form(body: ErrorBody) -> Answer:
+    return Answer(body.code, encode({"error": body}))
+
+
+_INTERNAL: Final = ErrorBody(500, Internal.kind)
+INTERNAL: Final = _form(_INTERNAL)

@@ -67,6 +67,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "insertTasks", "Insert a batch of tasks while ignoring existing ones", "TaskInputs"
     ),
     ("PUT", "/topics/{topic}/tasks"): _writes("upsertTasks", "Insert or replace a batch of tasks", "TaskInputs"),
+    ("PATCH", "/topics/{topic}/tasks"): Operation(
+        "commitTasks",
+        "Apply a batch of commits in order, each with its own outcome",
+        "CommitOutcomes",
+        body="CommitInputs",
+        query=("return_tasks",),
+        errors=(413,),
+    ),
     ("DELETE", "/topics/{topic}/tasks"): Operation("deleteTasks", "Delete all tasks in a topic", "Deleted"),
     ("GET", "/topics/{topic}/tasks/{id}"): Operation("getTask", "Get a task", "Task", errors=(404,)),
     ("POST", "/topics/{topic}/tasks/{id}"): _writes("insertTask", "Insert a new task", "TaskInput", 409),

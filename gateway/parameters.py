@@ -120,4 +120,10 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "default": "15s"},
         "description": "How long the stream is silent at most, as a Go duration within `1s` and `5m`.",
     },
+    "return_tasks": {
+        "name": "return_tasks",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "Whether to answer the tasks after their commits, as far as they fit into one answer.",
+    },
 }

@@ -54,6 +54,26 @@ _DEADLINE: Final = _time("When the promise ends; a task that has not been commit
 _DEFER: Final = _text("Sets `scheduled` relative to now, as a Go duration such as `1h30m`. `scheduled` wins over it.")
 _TIMEOUT: Final = _text("Sets the deadline relative to now, as a Go duration. Default: `10m`. `deadline` wins over it.")
 
+_COMMIT: Final[dict[str, Schema]] = {
+    "nonce": _name("If given, the commit is applied only if it is still the nonce of the task."),
+    "topic": _name("If given, moves the task to this topic."),
+    "state": {**ref("TaskState"), "default": 2},
+    "scheduled": _SCHEDULED,
+    "payload": {"description": "If given, replaces the payload by this JSON value."},
+    "defer": _DEFER,
+}
+_ERROR: Final = _object(
+    "The error.",
+    ["code", "message"],
+    {
+        "code": {"type": "integer", "format": "int32", "description": "What the status of an answer would be."},
+        "message": _text(
+            "Starts with `bad request`, `not found`, `conflict`, `too large`, `too many`, "
+            "`client closed request`, `internal server error` or `service unavailable`."
+        ),
+    },
+)
+
 SCHEMAS: Final[dict[str, Schema]] = {
     "TaskState": {
         "type": "integer",
@@ -149,15 +169,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Commit": _object(
         "Updates that acknowledge a task; what is missing, `null` or an empty string leaves a field as it is.",
         [],
-        {
-            "nonce": _name("If given, the commit is applied only if it is still the nonce of the task."),
-            "topic": _name("If given, moves the task to this topic."),
-            "state": {**ref("TaskState"), "default": 2},
-            "scheduled": _SCHEDULED,
-            "payload": {"description": "If given, replaces the payload by this JSON value."},
-            "defer": _DEFER,
-        },
+        _COMMIT,
     ),
+    "CommitInput": _object("A commit of a batch, which names its task.", ["_id"], {**_COMMIT, "_id": _ID}),
+    "CommitInputs": _object(
+        "A batch of commits; if one is malformed, none is applied.",
+        [],
+        {"data": {"type": "array", "items": ref("CommitInput"), "maxItems": MAX_BATCH}},
+    ),
+    "CommitOutcome": _object(
+        "What a commit of a batch has come to. Without an error it was applied.",
+        ["_id"],
+        {"_id": _ID, "error": _ERROR, "task": ref("Task")},
+    ),
+    "CommitOutcomes": _list("CommitOutcome", "The outcomes, in the order of the commits."),
     "Updated": _object(
         "What an insert or upsert has done.",
         ["created", "updated"],
@@ -166,21 +191,5 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Deleted": _object(
         "What a deletion has done.", ["deleted"], {"deleted": _count("Number of tasks or promises deleted.")}
     ),
-    "Error": _object(
-        "Why a call failed.",
-        ["error"],
-        {
-            "error": _object(
-                "The error.",
-                ["code", "message"],
-                {
-                    "code": {"type": "integer", "format": "int32", "description": "The status of the answer."},
-                    "message": _text(
-                        "Starts with `bad request`, `not found`, `conflict`, `too large`, `too many`, "
-                        "`client closed request`, `internal server error` or `service unavailable`."
-                    ),
-                },
-            )
-        },
-    ),
+    "Error": _object("Why a call failed.", ["error"], {"error": _ERROR}),
 }

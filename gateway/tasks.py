@@ -3,12 +3,24 @@
 from collections.abc import Iterable
 from functools import partial
 
-from gateway import answers, bodies, queries
+from msgspec import Struct, field
+
+from gateway import answers, bodies, errors, queries
 from gateway.answers import Answer
 from gateway.calls import Call
 from gateway.paging import collect
 from gateway.paths import Route
 from ratus.backend import Backend
+from ratus.errors import RatusError
+from ratus.model import Task
+
+
+class CommitOutcome(Struct, omit_defaults=True):
+    """What a commit of a batch has come to: an error, or the task after it if that was asked for and fits."""
+
+    id: str = field(name="_id")
+    error: errors.ErrorBody | None = None
+    task: Task | None = None
 
 
 class Tasks:
@@ -23,6 +35,7 @@ class Tasks:
             Route("GET", "/topics/:topic/tasks", self.list_tasks),
             Route("POST", "/topics/:topic/tasks", self.insert_tasks, reads_body=True),
             Route("PUT", "/topics/:topic/tasks", self.upsert_tasks, reads_body=True),
+            Route("PATCH", "/topics/:topic/tasks", self.commit_tasks, reads_body=True),
             Route("DELETE", "/topics/:topic/tasks", self.delete_tasks),
             Route("GET", "/topics/:topic/tasks/:id", self.get_task),
             Route("POST", "/topics/:topic/tasks/:id", self.insert_task, reads_body=True),
@@ -45,6 +58,13 @@ class Tasks:
         """Insert or replace a batch of tasks."""
         done = await self._backend.upsert_tasks(bodies.tasks(call.body, call.topic))
         return answers.updated(done.created, done.updated)
+
+    async def commit_tasks(self, call: Call) -> Answer:
+        """Apply a batch of commits in order, each with its outcome."""
+        commits = bodies.commits(call.body)
+        return_tasks = queries.flag(queries.values(call.query), "return_tasks")
+        outcomes = await self._backend.commit_tasks(commits, return_tasks)
+        return answers.listed([_outcome(commit.id, outcome) for commit, outcome in zip(commits, outcomes, strict=True)])
 
     async def delete_tasks(self, call: Call) -> Answer:
         """Delete the tasks of a topic."""
@@ -71,3 +91,9 @@ class Tasks:
     async def commit_task(self, call: Call) -> Answer:
         """Apply a commit to a task."""
         return answers.ok(await self._backend.commit_task(bodies.commit(call.body, call.id)))
+
+
+def _outcome(id: str, outcome: Task | RatusError | None) -> CommitOutcome:
+    if isinstance(outcome, RatusError):
+        return CommitOutcome(id, errors.body(outcome))
+    return CommitOutcome(id, task=outcome)

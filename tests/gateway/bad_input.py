@@ -16,7 +16,7 @@ FAR = "99999999h"  # runs past the year 9999
 OLD, NEW, BATCH = "/v1/topics/{T}/tasks/{T}-1", "/v1/topics/{T}/tasks/{T}-2", "/v1/topics/{T}/tasks"
 CLAIM, PROMISE = "/v1/topics/{T}/promises", "/v1/topics/{T}/promises/{T}-1"
 WRITES = [("POST", NEW), ("PUT", NEW), ("PUT", OLD), ("POST", BATCH), ("PUT", BATCH)]
-COMMIT = ("PATCH", OLD)
+COMMIT, COMMITS = ("PATCH", OLD), ("PATCH", BATCH)
 PROMISES = [("POST", CLAIM), ("POST", PROMISE), ("PUT", PROMISE)]
 
 
@@ -154,6 +154,22 @@ def _commits() -> list[Case]:
     cases += [Case(*COMMIT, b'{"state":%d}' % state, f"bad request: invalid target state {state}") for state in STATES]
     for name, values in COMMIT_FIELDS.items():
         cases += [Case(*COMMIT, b'{"%s":%s}' % (name.encode(), value)) for value in values]
+    # In a batch, a good one stands before each of them.
+    good = b'{"data":[{"_id":"{T}-1"},%s]}'
+    entries = [case.body[1:] for case in cases if case.body is not None]
+    cases += [
+        Case(*COMMITS, good % (b'{"_id":"{T}-1",' + entry), case.message)
+        for entry, case in zip(entries, cases, strict=True)
+    ]
+    cases += [
+        Case(*COMMITS, None, "bad request: missing request body"),
+        Case(*COMMITS, b'{"data":1}'),
+        *(Case(*COMMITS, good % entry) for entry in (b"null", b'{"_id":1}', b'{"_id":"\\u0000"}')),
+        *(Case(*COMMITS, good % entry, "bad request: ") for entry in (b"{}", b'{"_id":""}', b'{"_id":null}')),
+        Case(*COMMITS, good % (b'{"_id":"%s"}' % LONG.encode())),
+        Case(*COMMITS, b'{"data":[' + b'{"_id":"{T}-1"},' * 10_000 + b'{"_id":"{T}-1"}]}'),
+        Case("PATCH", f"{BATCH}?return_tasks=perhaps", b'{"data":[{"_id":"{T}-1"}]}'),
+    ]
     return cases
 
 
@@ -191,7 +207,7 @@ def _pages() -> list[Case]:
 
 
 CASES: list[Case] = [
-    *(Case(method, path, body) for method, path in [*WRITES, COMMIT, *PROMISES] for body in BODIES),
+    *(Case(method, path, body) for method, path in [*WRITES, COMMIT, COMMITS, *PROMISES] for body in BODIES),
     *_writes(),
     *_promises(),
     *_commits(),

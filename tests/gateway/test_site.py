@@ -8,6 +8,7 @@ from gateway import bodies
 from gateway.app import routes
 from gateway.openapi import document
 from gateway.schemas import SCHEMAS
+from gateway.tasks import CommitOutcome
 from ratus import model
 from tests.gateway.serving import Rest
 from tests.gateway.stub_backend import StubBackend
@@ -67,6 +68,9 @@ def test_bodies_are_described_where_they_are_read() -> None:
         ("ClaimInput", bodies.ClaimBody),
         ("ExtensionInput", bodies.ExtensionBody),
         ("Commit", bodies.CommitBody),
+        ("CommitInput", bodies.CommitEntry),
+        ("CommitInputs", bodies.CommitsBody),
+        ("CommitOutcome", CommitOutcome),
     ],
 )
 def test_schemas_have_the_fields_of_the_structs(schema: str, struct: type[bodies.TaskBody]) -> None:
