@@ -90,7 +90,11 @@ class SQLiteEngine:
     async def delete_tasks(self, topic: str, state: int | None) -> int:
         if state is None:
             return await self._delete_all("topic = ?", topic)
-        return await self._delete_all("topic = ? AND state = ?", topic, state)
+        if state in (TaskState.PENDING, TaskState.ACTIVE):
+            return await self._delete_all(
+                f"topic = ? AND state = {int(state)}", topic
+            )  # these have indexes of their own
+        return await self._delete_finished(topic, state)
 
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
         if not grants:
@@ -170,6 +174,14 @@ class SQLiteEngine:
         condition, total = f"{condition} AND seq <= {await self._write(writes.last_seq, None)}", 0
         while deleted := await self._write(writes.delete_some, (condition, bindings)):
             total += deleted
+        return total
+
+    async def _delete_finished(self, topic: str, state: int) -> int:
+        """Delete the tasks of a topic in a state without an index; nobody waits while they are being found."""
+        total, last = 0, 0
+        while seqs := await self._read(reads.find_seqs, (topic, state, last, writes.PURGE_ROWS)):
+            total += await self._write(writes.delete_finished, (seqs, topic, state))
+            last = seqs[-1]
         return total
 
     async def _free_all(self, condition: str, *bindings: Value) -> list[str]:

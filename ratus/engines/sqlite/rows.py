@@ -142,11 +142,13 @@ def execute_values(db: apsw.Connection, before: str, rows: Sequence[Sequence[Val
     return changed
 
 
-def execute_in(db: apsw.Connection, before: str, values: Sequence[Value], after: str = "") -> int:
-    """Run a statement around `IN (…)`; the number of changed rows."""
+def execute_in(
+    db: apsw.Connection, before: str, values: Sequence[Value], after: str = "", bindings: Sequence[Value] = ()
+) -> int:
+    """Run a statement around `IN (…)`, with bindings for what comes after; the number of changed rows."""
     changed = 0
     for chunk in chunks(values):
-        db.execute(f"{before} IN ({marks(len(chunk))}) {after}", chunk)
+        db.execute(f"{before} IN ({marks(len(chunk))}) {after}", (*chunk, *bindings))
         changed += db.changes()
     return changed
 

@@ -14,9 +14,12 @@ from ratus.errors import StartError
 
 APPLICATION_ID: Final = 0x52617475  # "Ratu"
 VERSION: Final = 1
-_WAL_PAGES: Final = 1000  # between checkpoints
+_PAGE_BYTES: Final = 2048  # of new files; smaller pages are less to write for tasks whose ids are random
+_WAL_BYTES: Final = 16 * 1024 * 1024  # between checkpoints; the more, the fewer pages are written twice
 
-# `seq` is the order of insertion. The topic table is kept by triggers, so that counting never scans tasks.
+# `seq` is the order of insertion. Where ids are random, every index that has them costs a page to write for each task,
+# so there is one such index only, and lists, which are in order of id, do without their own (see `reads`). The topic
+# table is kept by triggers, so that counting never scans tasks.
 _SCHEMA: Final = """
 CREATE TABLE task (
     seq INTEGER PRIMARY KEY,
@@ -33,9 +36,9 @@ CREATE TABLE task (
     payload TEXT,
     request TEXT
 ) STRICT;
-CREATE INDEX task_listed ON task (topic, id);
+CREATE INDEX task_topic ON task (topic);
 CREATE INDEX task_due ON task (topic, scheduled) WHERE state = 0;
-CREATE INDEX task_promised ON task (topic, id) WHERE state = 1;
+CREATE INDEX task_promised ON task (topic) WHERE state = 1;
 CREATE INDEX task_deadline ON task (deadline) WHERE state = 1;
 CREATE INDEX task_consumed ON task (consumed) WHERE state = 2;
 CREATE INDEX task_requested ON task (request) WHERE state = 1 AND request IS NOT NULL;
@@ -114,6 +117,7 @@ def connect(path: str | None) -> apsw.Connection:
 def _prepare(connection: apsw.Connection, path: str | None) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")
     if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}")
         connection.execute(_SCHEMA)
@@ -124,7 +128,7 @@ def _prepare(connection: apsw.Connection, path: str | None) -> None:
     if path is not None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // connection.pragma('page_size')}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA cache_size = -65536")
         _grow_journal(connection)
@@ -139,7 +143,7 @@ def _grow_journal(connection: apsw.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS filler")  # of a start that was interrupted
     try:
         connection.execute("CREATE TABLE filler (bytes BLOB)")
-        connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (_WAL_PAGES * connection.pragma("page_size"),))
+        connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (_WAL_BYTES,))
         connection.execute("DROP TABLE filler")
         connection.execute("PRAGMA wal_checkpoint(RESTART)")
     except apsw.FullError:

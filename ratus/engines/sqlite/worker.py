@@ -16,7 +16,7 @@ Out = TypeVar("Out")
 Operation = Callable[[apsw.Connection, Sequence[In]], Sequence[Out]]
 
 _QUIET: Final = 2  # turns of the event loop without a new call, after which a group begins
-_MAX_GROUP: Final = 256  # calls
+_ENOUGH: Final = 100000  # entries, for which what a transaction costs by itself is little
 _LONGEST_GATHERING: Final = 0.002  # seconds
 
 _log: Final = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Worker:
         self._db = connection
         self._writes = writes
         self._waiting: list[_Job[Any, Any]] = []
+        self._entries = 0  # of what waits
         self._busy = False  # a group is under way, or calls gather for one
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,6 +75,7 @@ class Worker:
         """
         future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
         self._waiting.append(_Job(operation, entries, future))
+        self._entries += len(entries)
         if not self._busy:
             self._gather()
         return await future
@@ -87,16 +89,15 @@ class Worker:
     def _gather(self) -> None:
         self._busy = True
         self._idle.clear()
-        self._loop.call_soon(self._begin, len(self._waiting), 0, self._loop.time() + _LONGEST_GATHERING)
+        self._gather_more(0, 0, self._loop.time() + _LONGEST_GATHERING)
 
-    def _begin(self, seen: int, quiet: int, until: float) -> None:
+    def _gather_more(self, seen: int, quiet: int, until: float) -> None:
         """Begin a group if no calls have come in lately, else look again after what the loop has to do now."""
-        count = len(self._waiting)
-        quiet = 0 if count > seen else quiet + 1
-        if quiet < _QUIET and count < _MAX_GROUP and self._loop.time() < until:
-            self._loop.call_soon(self._begin, count, quiet, until)
+        quiet = 0 if self._entries > seen else quiet + 1
+        if self._entries < _ENOUGH and quiet < _QUIET and self._loop.time() < until:
+            self._loop.call_soon(self._gather_more, self._entries, quiet, until)
         else:
-            group, self._waiting = self._waiting, []
+            group, self._waiting, self._entries = self._waiting, [], 0
             self._groups.put(group)
 
     def _end(self, answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:

@@ -225,6 +225,14 @@ def delete_some(db: apsw.Connection, entries: Sequence[tuple[str, Sequence[Value
     return deleted
 
 
+def delete_finished(db: apsw.Connection, entries: Sequence[tuple[Sequence[int], str, int]]) -> list[int]:
+    """Delete tasks by their numbers as far as they are still in a topic and a state; their number."""
+    return [
+        execute_in(db, "DELETE FROM task WHERE seq", seqs, f"AND topic = ? AND state = {int(state)}", (topic,))
+        for seqs, topic, state in entries
+    ]
+
+
 def free_some(db: apsw.Connection, entries: Sequence[tuple[str, Sequence[Value]]]) -> list[list[str]]:
     """Set at most PURGE_ROWS of the tasks that a condition selects back to pending; the topic of each."""
     freed = []
