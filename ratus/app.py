@@ -12,24 +12,24 @@ from typing import Any, Final
 
 import uvicorn
 import uvloop
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 import ratus
 from gateway import create_app
 from gateway.face import Face
 from gateway.protocol import Protocol
-from ratus.config import Listen, MongoDBSettings, ServeSettings
+from ratus.config import GRACE, Listen, MongoDBSettings, ServeSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.engines.base import Engine
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
+from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
 from ratus.rpc.server import RPCServer
 
 _log: Final = logging.getLogger(__name__)
 
-GRACE: Final = 10.0  # seconds that calls under way get when the server drains
 _HEALTH_INTERVAL: Final = 1.0  # seconds
 
 Announce = Callable[[str], None]
@@ -41,17 +41,27 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def serve(settings: ServeSettings, announce: Announce) -> None:
-    """Serve both faces until SIGTERM or SIGINT; StartError if that can never work."""
+async def serve(
+    settings: ServeSettings,
+    announce: Announce,
+    *,
+    registry: CollectorRegistry | None = None,
+    lifeline: int | None = None,
+) -> None:
+    """Serve both faces until SIGTERM or SIGINT; StartError if that can never work.
+
+    A worker has its metrics in the `registry` of all workers, and serves no longer than until the file descriptor
+    `lifeline` is at its end.
+    """
     if not settings.rest.port and not settings.grpc.port:
         raise StartError("nothing to serve: --port and --grpc-port are both 0")
-    stop = _stop_signal()
+    stop = _stop_signal(lifeline)
     rest_sockets = _bind(settings.rest) if settings.rest.port else []
     engine, place = _engine(settings)
     await engine.open()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(engine.close)
-        registry = _registry()
+        registry = registry or own_registry()
         service = Service(engine, settings.limits, registry)
         stack.push_async_callback(service.close)
         rpc = await _start_rpc(service, settings.grpc, registry) if settings.grpc.port else None
@@ -63,8 +73,8 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
         stack.callback(service.drain)
         await stack.enter_async_context(_background(run_chores(service, settings.chores)))
         faces = [
-            *([f"REST on http://{_address(settings.rest)}"] if rest_sockets else []),
-            *([f"gRPC on {_address(settings.grpc)}"] if rpc else []),
+            *([f"REST on http://{settings.rest.address}"] if rest_sockets else []),
+            *([f"gRPC on {settings.grpc.address}"] if rpc else []),
         ]
         announce(f"ratus {ratus.__version__} serves {' and '.join(faces)}; engine {engine.name}, {place}")
         await stop.wait()
@@ -78,8 +88,8 @@ async def serve_gateway(listen: Listen, target: str, announce: Announce) -> None
     backend = RemoteBackend(target)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
-        await stack.enter_async_context(_rest(create_app(backend, registry=_registry()), rest_sockets))
-        announce(f"ratus {ratus.__version__} serves REST on http://{_address(listen)}; target {target}")
+        await stack.enter_async_context(_rest(create_app(backend, registry=own_registry()), rest_sockets))
+        announce(f"ratus {ratus.__version__} serves REST on http://{listen.address}; target {target}")
         await stop.wait()
         _log.info("draining")
 
@@ -110,31 +120,30 @@ def _collection(settings: MongoDBSettings) -> str:
     return f"{settings.database}.{settings.collection} on {hosts}"
 
 
-def _registry() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
+def _stop_signal(lifeline: int | None = None) -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT, or the end of the lifeline; a second signal ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signalled = False
 
     def on_signal(number: int) -> None:
-        if stop.is_set():
+        nonlocal signalled
+        if signalled:
             os._exit(128 + number)
+        signalled = True
         stop.set()
+
+    if lifeline is not None:
+
+        def on_end() -> None:  # nothing is ever written to a lifeline, so what there is to read is its end
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, on_end)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return stop
-
-
-def _address(listen: Listen) -> str:
-    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
 
 
 def _bind(listen: Listen) -> list[socket.socket]:
@@ -144,7 +153,7 @@ def _bind(listen: Listen) -> list[socket.socket]:
     try:
         for family, *_, address in socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM):
             try:
-                sockets.append(socket.create_server(address[:2], family=family, backlog=2048))
+                sockets.append(socket.create_server(address[:2], family=family, backlog=2048, reuse_port=listen.shared))
             except OSError as error:
                 failure = error
                 if error.errno == errno.EADDRINUSE:
@@ -152,7 +161,7 @@ def _bind(listen: Listen) -> list[socket.socket]:
         if not sockets and failure is not None:
             raise failure
     except OSError as error:
-        raise StartError(f"cannot serve REST on {_address(listen)}: {error.strerror}") from None
+        raise StartError(f"cannot serve REST on {listen.address}: {error.strerror}") from None
     return sockets
 
 

@@ -1,5 +1,6 @@
 """The command line. Every option has an environment variable of the same name in capitals."""
 
+import asyncio
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,11 +9,12 @@ from typing import Any, Final, TypeVar
 import click
 
 import ratus
-from ratus import app, logs, times
+from ratus import logs, supervisor, times
 from ratus.config import (
     ChoreSettings,
     Limits,
     Listen,
+    LogSettings,
     MongoDBSettings,
     ServeSettings,
     SQLiteSettings,
@@ -93,6 +95,7 @@ def cli() -> None:
 @_option("port", _DEFAULTS.rest.port, "Port of the REST API; 0 turns it off.", type=PORT)
 @_option("grpc-port", _DEFAULTS.grpc.port, "Port of the gRPC API; 0 turns it off.", type=PORT)
 @_common
+@_option("workers", _DEFAULTS.workers, "Processes that serve, on MongoDB.", type=click.IntRange(1))
 @_option(
     "engine",
     _DEFAULTS.engine,
@@ -127,13 +130,15 @@ def serve_command(**given: Any) -> None:
     \b
       ratus serve
       ratus serve --port 9000 --sqlite-path /var/lib/ratus/ratus.db
-      ratus serve --engine mongodb --mongodb-uri mongodb://127.0.0.1:27017
+      ratus serve --engine mongodb --mongodb-uri mongodb://127.0.0.1:27017 --workers 4
     """
-    logs.configure(given["log_level"], given["log_format"])
+    log = LogSettings(given["log_level"], given["log_format"], process=given["workers"] > 1)
+    logs.configure(log)
     engine = "memory" if given["engine"] == "memdb" else given["engine"]
     settings = ServeSettings(
         rest=Listen(given["bind"], given["port"]),
         grpc=Listen(given["bind"], given["grpc_port"]),
+        workers=given["workers"],
         engine=engine,
         sqlite=SQLiteSettings(
             path=None if engine == "memory" else given["sqlite_path"], retention=given["sqlite_retention_period"]
@@ -158,6 +163,10 @@ def serve_command(**given: Any) -> None:
             payload_bytes=given["max_payload_bytes"],
         ),
     )
+    if settings.workers > 1:
+        sys.exit(asyncio.run(supervisor.supervise(settings, log, click.echo)))
+    from ratus import app  # only here: a supervisor does without, in less than half of the memory
+
     app.run(app.serve(settings, click.echo))
 
 
@@ -172,7 +181,9 @@ def gateway_command(target: str, port: int, bind: str, log_level: str, log_forma
     \b
       ratus gateway --target queue.internal:50051 --port 8000
     """
-    logs.configure(log_level, log_format)
+    logs.configure(LogSettings(log_level, log_format))
+    from ratus import app
+
     app.run(app.serve_gateway(Listen(bind, port), target, click.echo))
 
 

@@ -18,6 +18,7 @@ MAX_HEARTBEAT: Final = timedelta(minutes=5)
 MAX_REQUEST_BYTES: Final = 32 * MIB
 MAX_ANSWER_BYTES: Final = 7 * MIB // 2  # of many tasks, so that clients with default limits can read it
 RETENTION: Final = timedelta(hours=72)
+GRACE: Final = 10.0  # seconds that calls under way get when the server drains
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,16 @@ class MongoDBSettings:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where a face listens; port 0 turns it off."""
+    """Where a face listens, alone or beside other processes that share the port; port 0 turns it off."""
 
     host: str = "127.0.0.1"
     port: int = 0
+    shared: bool = False
+
+    @property
+    def address(self) -> str:
+        """Host and port, as URLs have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,18 @@ class ServeSettings:
 
     rest: Listen = Listen(port=8000)
     grpc: Listen = Listen(port=50051)
+    workers: int = 1
     engine: str = "sqlite"
     sqlite: SQLiteSettings = SQLiteSettings()
     mongodb: MongoDBSettings = MongoDBSettings()
     chores: ChoreSettings = ChoreSettings()
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged and how; with several processes every line names its own."""
+
+    level: str = "info"
+    form: str = "text"
+    process: bool = False

@@ -104,6 +104,11 @@ class Mongod:
         return f"mongodb://{self.address}/" + (f"?replicaSet={self.replica_set}" if self.replica_set else "")
 
     @property
+    def pid(self) -> int:
+        """The process of the server, once it was started."""
+        return self._pid
+
+    @property
     def log(self) -> str:
         """The log of the server."""
         path = self._directory / "mongod.log"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 RATUS = (sys.executable, "-c", "from ratus.cli import main; main()")
+SETTINGS = ("PORT", "BIND", "ENGINE", "WORKERS")  # which the environment of the tests is not to choose
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -27,7 +28,7 @@ class Server:
 
     def __init__(self, log: Path, *args: str, command: str = "serve", env: dict[str, str] | None = None) -> None:
         self._log = log
-        self._env = {**{k: v for k, v in os.environ.items() if k not in ("PORT", "BIND", "ENGINE")}, **(env or {})}
+        self._env = {**{k: v for k, v in os.environ.items() if k not in SETTINGS}, **(env or {})}
         self.port, self.grpc_port = free_port(), free_port()
         ports = ["--port", str(self.port)]
         if command == "serve":

@@ -26,6 +26,7 @@ class CoreMetrics:
                 "Time between the scheduled and the actual begin of the last task",
                 who,
                 registry=registry,
+                multiprocess_mode="mostrecent",
             ),
             chosen=3,
         )
@@ -35,6 +36,7 @@ class CoreMetrics:
                 "Time between the begin and the commit of the last task",
                 who,
                 registry=registry,
+                multiprocess_mode="mostrecent",
             ),
             chosen=3,
         )

@@ -31,7 +31,6 @@ from ratus.v1 import (
 )
 
 OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # a second server must not share the port in silence
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.max_send_message_length", -1),
     # Calls beyond the first of these wait; beyond the second they fail. A short stall of the loop must fail none.
@@ -66,7 +65,8 @@ class RPCServer:
 
     def __init__(self, service: Service, listen: Listen, registry: CollectorRegistry) -> None:
         self._listen = listen
-        self._server = grpc.aio.server(options=OPTIONS)
+        # Unless the port is shared on purpose, a second server must not do it in silence.
+        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(listen.shared))))
         self._calls = Calls(self._server, RPCMetrics(registry))
         self._health = Health(_SERVICES)
         calls = cast(Any, self._calls)
@@ -83,7 +83,8 @@ class RPCServer:
         host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
         address = f"{host}:{self._listen.port}"
         try:
-            _try_to_bind(self._listen)
+            if not self._listen.shared:
+                _try_to_bind(self._listen)
             port = self._server.add_insecure_port(address)
         except OSError as error:
             raise StartError(f"cannot serve gRPC on {address}: {error.strerror}") from None

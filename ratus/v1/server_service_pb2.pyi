@@ -55,7 +55,7 @@ class GetServerInfoResponse(_message.Message):
 
     @_builtins.property
     def uptime(self) -> _duration_pb2.Duration:
-        """How long the server has been running."""
+        """How long the process that answers has been running."""
 
     def __init__(
         self,

@@ -171,7 +171,9 @@ class GetTopicStatsResponse(_message.Message):
     due: _builtins.int
     """Number of pending tasks that are due now."""
     waiting_consumers: _builtins.int
-    """Number of consumers that wait for the topic on this server."""
+    """Number of consumers that wait for the topic at the process that answers: other servers, and other workers of the
+    same server, have their own.
+    """
     @_builtins.property
     def oldest_due(self) -> _timestamp_pb2.Timestamp:
         """Scheduled time of the oldest task that is due; absent when none is."""

@@ -14,9 +14,10 @@ Start = Callable[..., Server]
 @pytest.fixture(params=["sqlite", "memory", "mongodb"])
 def engine_args(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """The arguments that choose an engine with nothing in it."""
-    if request.param == "mongodb":
+    if request.param in ("mongodb", "workers"):
         settings = request.getfixturevalue("mongodb_settings")
-        return ["--engine", "mongodb", "--mongodb-uri", settings.uri, "--mongodb-database", settings.database]
+        workers = ["--workers", "2"] if request.param == "workers" else []
+        return ["--engine", "mongodb", "--mongodb-uri", settings.uri, "--mongodb-database", settings.database, *workers]
     if request.param == "memory":
         return ["--engine", "memory"]
     return ["--sqlite-path", str(tmp_path / "q.db")]

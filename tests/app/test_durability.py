@@ -46,7 +46,7 @@ async def stream(target: str, window: int) -> AsyncIterator[tuple[str, str]]:
                 yield task.id, task.nonce
 
 
-@DURABLE
+@pytest.mark.parametrize("engine_args", ["sqlite", "mongodb", "workers"], indirect=True)
 async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[str]) -> None:
     server = start(*engine_args)
     inserted: set[str] = set()
