@@ -36,7 +36,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if '--tls-cert' in self._command else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def target(self) -> str:

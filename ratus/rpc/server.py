@@ -59,13 +59,22 @@ _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class RPCServer:
-    """Serves the four services, health and reflection on one port. Create it inside the running loop.
+    """Serves the four services, health and reflection on one port, with TLS if there are credentials.
+
+    Create it inside the running loop.
 
     Health says NOT_SERVING until `set_serving` is told otherwise.
     """
 
-    def __init__(self, service: Service, listen: Listen, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        service: Service,
+        listen: Listen,
+        registry: CollectorRegistry,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self._listen = listen
+        self._credentials = credentials
         self._server = grpc.aio.server(options=OPTIONS)
         self._calls = Calls(self._server, RPCMetrics(registry))
         self._health = Health(_SERVICES)
@@ -84,7 +93,10 @@ class RPCServer:
         address = f"{host}:{self._listen.port}"
         try:
             _try_to_bind(self._listen)
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except OSError as error:
             raise StartError(f"cannot serve gRPC on {address}: {error.strerror}") from None
         except RuntimeError:  # somebody was faster
