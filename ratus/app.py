@@ -58,8 +58,6 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
         registry = _registry()
         service = Service(engine, settings.limits, registry)
         stack.push_async_callback(service.close)
-        if certificates is not None:
-            await stack.enter_async_context(_background(certificates.follow()))
         rpc = await _start_rpc(service, settings.grpc, registry, certificates) if settings.grpc.port else None
         if rest_sockets:
             await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_sockets, certificates))
@@ -67,6 +65,8 @@ async def serve(settings: ServeSettings, announce: Announce) -> None:
             stack.push_async_callback(rpc.drain, GRACE)
             await stack.enter_async_context(_background(_watch_health(service, rpc)))
         stack.callback(service.drain)
+        if certificates is not None:
+            await stack.enter_async_context(_background(certificates.follow()))
         await stack.enter_async_context(_background(run_chores(service, settings.chores)))
         faces = [
             *([f"REST on {_url(settings.rest, certificates)}"] if rest_sockets else []),
@@ -86,10 +86,10 @@ async def serve_gateway(settings: GatewaySettings, announce: Announce) -> None:
     backend = RemoteBackend(settings.target, credentials)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
-        if certificates is not None:
-            await stack.enter_async_context(_background(certificates.follow()))
         app = create_app(backend, registry=_registry())
         await stack.enter_async_context(_rest(app, rest_sockets, certificates))
+        if certificates is not None:
+            await stack.enter_async_context(_background(certificates.follow()))
         announce(
             f"ratus {ratus.__version__} serves REST on {_url(settings.rest, certificates)}; "
             f"target {settings.target}{' with TLS' if credentials else ''}"

@@ -99,8 +99,9 @@ class RPCServer:
                 port = self._server.add_secure_port(address, self._credentials)
         except OSError as error:
             raise StartError(f"cannot serve gRPC on {address}: {error.strerror}") from None
-        except RuntimeError:  # somebody was faster
-            raise StartError(f"cannot serve gRPC on {address}: the port is taken") from None
+        except RuntimeError:  # somebody was faster, or the certificate is not to the library's taste
+            why = "the port is taken" + (", or it does not know this kind of key" if self._credentials else "")
+            raise StartError(f"cannot serve gRPC on {address}: {why}") from None
         await self._server.start()
         return port
 
