@@ -1,6 +1,5 @@
 """The systemd unit: by systemd itself, and whether it fits to the server."""
 
-import configparser
 import shlex
 import subprocess
 import sys
@@ -17,21 +16,14 @@ UNIT = DEPLOY / "systemd" / "ratus.service"
 EXPOSURE = 15  # tenths, from 0 to 100, of which systemd calls up to 40 "OK"
 
 
-class _Lists(dict[str, str]):
-    """Settings that may be repeated, as lines of one value."""
-
-    def __setitem__(self, key: str, value: str) -> None:
-        if isinstance(value, list) and key in self:
-            value = [*self[key], *value]  # type: ignore[assignment]
-        super().__setitem__(key, value)
-
-
 def unit() -> dict[str, list[str]]:
-    """The settings of the service."""
-    parser = configparser.ConfigParser(strict=False, dict_type=_Lists, interpolation=None)  # type: ignore[arg-type]
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(UNIT.read_text())
-    return {name: value.splitlines() for name, value in parser["Service"].items()}
+    """The settings of all sections, each with its values, as some are repeated."""
+    settings: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        name, separator, value = line.partition("=")
+        if separator and not line.startswith("#"):
+            settings.setdefault(name, []).append(value)
+    return settings
 
 
 @pytest.fixture
