@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 
@@ -24,6 +24,15 @@ class _Files(NamedTuple):
         return grpc.ssl_server_certificate_configuration([(self.key, self.cert)], self.client_ca)
 
 
+class _Following(ssl.SSLContext):
+    """Makes each connection of an event loop with the newest context, whose sessions no other one resumes."""
+
+    newest: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **more: Any) -> ssl.SSLObject:
+        return self.newest.wrap_bio(*args, **more)
+
+
 class Certificates:
     """What a server shows and wants to see, as its files say; StartError if they cannot be used at first.
 
@@ -33,10 +42,9 @@ class Certificates:
 
     def __init__(self, settings: TLSSettings) -> None:
         self._settings = settings
-        self._files, self._newest = self._load()
+        self.context = _Following(ssl.PROTOCOL_TLS_SERVER)
+        self._files, self.context.newest = self._load()
         self._complaint = ""
-        self.context = self._newest
-        self.context.sni_callback = self._choose  # called for clients that name no server, too
 
     async def follow(self) -> None:
         """Look at the files again and again."""
@@ -61,13 +69,10 @@ class Certificates:
             require_client_authentication=handed.client_ca is not None,
         )
 
-    def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        connection.context = self._newest
-
     def _look(self) -> None:
         try:
             if self._read() != self._files:
-                self._files, self._newest = self._load()
+                self._files, self.context.newest = self._load()
                 _log.info("new connections get the certificate in %s", self._settings.cert)
             self._complaint = ""
         except StartError as error:

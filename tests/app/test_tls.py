@@ -153,6 +153,37 @@ def test_the_authority_of_clients_is_renewed(start: Start, authority: Authority,
     assert both_answer(server, authority, old) == (False, False)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_outlives_its_authority(
+    start: Start, authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    before, after = Authority(tmp_path), Authority(tmp_path)
+    trusted = tmp_path / "clients.pem"
+    trusted.write_bytes(before.file.read_bytes())
+    server = start(*MEMORY, *shows(authority.issue()), "--tls-client-ca", str(trusted))
+    context = authority.context(before.issue())
+    context.maximum_version = version
+
+    def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None, bool | None]:
+        with (
+            socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as connection,
+        ):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return connection.recv(12), connection.session, connection.session_reused
+
+    answer, session, resumed = ask(None)
+    assert (answer, resumed) == (b"HTTP/1.1 200", False)
+    assert ask(session)[::2] == (b"HTTP/1.1 200", True)
+    trusted.write_bytes(after.file.read_bytes())
+    until(lambda: rest_answers(server, authority.context(after.issue())))
+    try:
+        answer, _, resumed = ask(session)
+    except OSError:
+        return  # refused at once, as in TLS 1.2
+    assert (answer, resumed) == (b"", False)
+
+
 @contextlib.contextmanager
 def streams(server: Server, authority: Authority) -> Iterator[tuple[Iterator[str], Iterator[str]]]:
     """The bodies of the lines and the IDs of the tasks that a REST and a gRPC stream bring."""
