@@ -132,3 +132,4 @@ def test_the_steps_make_a_server_that_tells_its_health_and_ends_in_order(tmp_pat
         server.kill()
         server.wait()
         server.stdout.close()
+        shutil.rmtree(installed)  # pytest would keep it for three runs
