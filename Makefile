@@ -6,6 +6,7 @@ BUF_VERSION := 1.75.0
 BUF := .cache/buf/node_modules/.bin/buf
 PROTOS := $(patsubst proto/%,%,$(wildcard proto/ratus/v1/*.proto))
 SERVICES := $(filter %_service.proto,$(PROTOS))
+PROMTOOL := .cache/prometheus/usr/bin/promtool
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 .PHONY: help serve test lint format proto proto-check buf bench clean
@@ -27,8 +28,20 @@ $(VENV)/dev: pyproject.toml constraints.txt
 serve: $(BIN)/ratus ## install what is needed and serve on SQLite (options: make serve ARGS="--port 9000")
 	$(BIN)/ratus serve $(ARGS)
 
-test: $(VENV)/dev ## install what is needed, a real mongod included, and run the tests (options: make test ARGS="-k sqlite")
+test: $(VENV)/dev promtool ## install what is needed, a real mongod included, and run the tests (options: make test ARGS="-k sqlite")
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tools of Prometheus are in no Python package; the one of Debian is unpacked, which takes no root.
+.PHONY: promtool
+promtool:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || $(MAKE) --silent --no-print-directory $(PROMTOOL) || \
+		echo "NOT TESTED without promtool: install the Debian package prometheus"
+
+$(PROMTOOL):
+	mkdir -p .cache/prometheus
+	cd .cache/prometheus && { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } 2>/dev/null
+	dpkg-deb --extract .cache/prometheus/prometheus_*.deb .cache/prometheus
+	rm .cache/prometheus/prometheus_*.deb
 
 lint: $(VENV)/dev proto-check buf ## style, types, import layers, protobuf contract, freshness of generated code
 	$(BIN)/ruff check .

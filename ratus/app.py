@@ -18,7 +18,7 @@ import ratus
 from gateway import create_app
 from gateway.face import Face
 from gateway.protocol import Protocol
-from ratus.config import GRACE, Listen, MongoDBSettings, ServeSettings
+from ratus.config import GRACE, GatewaySettings, Listen, MongoDBSettings, ServeSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.engines.base import Engine
@@ -27,10 +27,13 @@ from ratus.errors import StartError, Unavailable
 from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
 from ratus.rpc.server import RPCServer
+from ratus.tls import Certificates, channel_credentials
 
 _log: Final = logging.getLogger(__name__)
 
 _HEALTH_INTERVAL: Final = 1.0  # seconds
+_HANDSHAKE_TIMEOUT: Final = 10.0  # seconds, of TLS
+_SHUTDOWN_TIMEOUT: Final = 1.0  # seconds, of TLS
 
 Announce = Callable[[str], None]
 
@@ -56,6 +59,7 @@ async def serve(
     if not settings.rest.port and not settings.grpc.port:
         raise StartError("nothing to serve: --port and --grpc-port are both 0")
     stop = _stop_signal(lifeline)
+    certificates = Certificates(settings.tls) if settings.tls else None
     rest_sockets = _bind(settings.rest) if settings.rest.port else []
     engine, place = _engine(settings)
     await engine.open()
@@ -64,32 +68,42 @@ async def serve(
         registry = registry or own_registry()
         service = Service(engine, settings.limits, registry)
         stack.push_async_callback(service.close)
-        rpc = await _start_rpc(service, settings.grpc, registry) if settings.grpc.port else None
+        rpc = await _start_rpc(service, settings.grpc, registry, certificates) if settings.grpc.port else None
         if rest_sockets:
-            await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_sockets))
+            await stack.enter_async_context(_rest(create_app(service, registry=registry), rest_sockets, certificates))
         if rpc is not None:
             stack.push_async_callback(rpc.drain, GRACE)
             await stack.enter_async_context(_background(_watch_health(service, rpc)))
         stack.callback(service.drain)
+        if certificates is not None:
+            await stack.enter_async_context(_background(certificates.follow()))
         await stack.enter_async_context(_background(run_chores(service, settings.chores)))
         faces = [
-            *([f"REST on http://{settings.rest.address}"] if rest_sockets else []),
-            *([f"gRPC on {settings.grpc.address}"] if rpc else []),
+            *([f"REST on {_url(settings.rest, certificates)}"] if rest_sockets else []),
+            *([f"gRPC on {settings.grpc.address}{' with TLS' if certificates else ''}"] if rpc else []),
         ]
         announce(f"ratus {ratus.__version__} serves {' and '.join(faces)}; engine {engine.name}, {place}")
         await stop.wait()
         _log.info("draining")
 
 
-async def serve_gateway(listen: Listen, target: str, announce: Announce) -> None:
+async def serve_gateway(settings: GatewaySettings, announce: Announce) -> None:
     """Serve REST in front of a gRPC server until SIGTERM or SIGINT; StartError if that can never work."""
     stop = _stop_signal()
-    rest_sockets = _bind(listen)
-    backend = RemoteBackend(target)
+    certificates = Certificates(settings.tls) if settings.tls else None
+    credentials = channel_credentials(settings.target_tls) if settings.target_tls else None
+    rest_sockets = _bind(settings.rest)
+    backend = RemoteBackend(settings.target, credentials)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
-        await stack.enter_async_context(_rest(create_app(backend, registry=own_registry()), rest_sockets))
-        announce(f"ratus {ratus.__version__} serves REST on http://{listen.address}; target {target}")
+        app = create_app(backend, registry=own_registry())
+        await stack.enter_async_context(_rest(app, rest_sockets, certificates))
+        if certificates is not None:
+            await stack.enter_async_context(_background(certificates.follow()))
+        announce(
+            f"ratus {ratus.__version__} serves REST on {_url(settings.rest, certificates)}; "
+            f"target {settings.target}{' with TLS' if credentials else ''}"
+        )
         await stop.wait()
         _log.info("draining")
 
@@ -146,6 +160,10 @@ def _stop_signal(lifeline: int | None = None) -> asyncio.Event:
     return stop
 
 
+def _url(listen: Listen, certificates: Certificates | None) -> str:
+    return f"{'https' if certificates else 'http'}://{listen.address}"
+
+
 def _bind(listen: Listen) -> list[socket.socket]:
     """Listening sockets on all addresses of a name; StartError if one is taken or none is ours."""
     sockets: list[socket.socket] = []
@@ -165,14 +183,36 @@ def _bind(listen: Listen) -> list[socket.socket]:
     return sockets
 
 
-async def _start_rpc(service: Service, listen: Listen, registry: CollectorRegistry) -> RPCServer:
-    rpc = RPCServer(service, listen, registry)
+async def _start_rpc(
+    service: Service, listen: Listen, registry: CollectorRegistry, certificates: Certificates | None
+) -> RPCServer:
+    rpc = RPCServer(service, listen, registry, certificates.credentials() if certificates else None)
     await rpc.start()
     return rpc
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own handling of signals, which would raise them again at the end."""
+    """uvicorn without its own handling of signals, which would raise them again at the end, and with bounds for TLS."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; idle clients do not answer the end of TLS, and would hold up a drain for the default of 30 s."""
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def connect() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]  # the annotation has no arguments
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        more: dict[str, Any] = {}
+        if config.ssl is not None:
+            more = {
+                "ssl": config.ssl,
+                "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT,
+                "ssl_shutdown_timeout": _SHUTDOWN_TIMEOUT,
+            }
+        backlog = config.backlog
+        self.servers = [await loop.create_server(connect, sock=sock, backlog=backlog, **more) for sock in sockets or ()]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -180,7 +220,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _rest(app: Face, sockets: list[socket.socket]) -> AsyncIterator[None]:
+async def _rest(
+    app: Face, sockets: list[socket.socket], certificates: Certificates | None = None
+) -> AsyncIterator[None]:
     """Serve an application on sockets; at the end, calls under way get the grace period."""
     config = uvicorn.Config(
         app,
@@ -192,6 +234,7 @@ async def _rest(app: Face, sockets: list[socket.socket]) -> AsyncIterator[None]:
         proxy_headers=False,  # nothing here reads them, and they cost a tenth of the speed
         server_header=False,
         timeout_graceful_shutdown=int(GRACE),
+        ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
     )
     server = _Uvicorn(config)
     task = asyncio.create_task(server.serve(sockets=sockets), name="rest")

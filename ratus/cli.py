@@ -12,12 +12,15 @@ import ratus
 from ratus import logs, supervisor, times
 from ratus.config import (
     ChoreSettings,
+    GatewaySettings,
     Limits,
     Listen,
     LogSettings,
     MongoDBSettings,
     ServeSettings,
     SQLiteSettings,
+    TargetTLS,
+    TLSSettings,
 )
 from ratus.errors import BadRequest, StartError
 
@@ -62,6 +65,10 @@ def _option(name: str, default: Any, text: str, **more: Any) -> Callable[[F], F]
     )
 
 
+def _file(name: str, text: str) -> Callable[[F], F]:
+    return _option(name, None, text, type=click.Path(dir_okay=False))
+
+
 def _flag(name: str, text: str) -> Callable[[F], F]:
     return _option(name, False, text, is_flag=True)
 
@@ -73,10 +80,29 @@ def _common(command: F) -> F:
         _option(
             "log-level", "info", "Log from this level on.", type=click.Choice(("debug", "info", "warning", "error"))
         ),
+        _file("tls-client-ca", "CAs in PEM; clients must then have a certificate that one of them has signed."),
+        _file("tls-key", "Key of the certificate, in PEM."),
+        _file("tls-cert", "Certificate chain in PEM; serve with TLS. Renewed files are noticed while it serves."),
         _option("bind", _DEFAULTS.rest.host, "Address to listen on; 0.0.0.0 for all."),
     ):
         command = option(command)
     return command
+
+
+def _tls(given: dict[str, Any]) -> TLSSettings | None:
+    cert, key, client_ca = given["tls_cert"], given["tls_key"], given["tls_client_ca"]
+    if cert and key:
+        return TLSSettings(cert, key, client_ca)
+    if cert or key or client_ca:
+        raise click.UsageError("TLS needs both --tls-cert and --tls-key", click.get_current_context())
+    return None
+
+
+def _target_tls(given: dict[str, Any]) -> TargetTLS | None:
+    ca, cert, key = given["target_ca"], given["target_cert"], given["target_key"]
+    if bool(cert) != bool(key):
+        raise click.UsageError("--target-cert and --target-key go together", click.get_current_context())
+    return TargetTLS(ca, cert, key) if given["target_tls"] or ca or cert else None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -131,6 +157,7 @@ def serve_command(**given: Any) -> None:
       ratus serve
       ratus serve --port 9000 --sqlite-path /var/lib/ratus/ratus.db
       ratus serve --engine mongodb --mongodb-uri mongodb://127.0.0.1:27017 --workers 4
+      ratus serve --tls-cert server.pem --tls-key server.key --tls-client-ca clients.pem
     """
     log = LogSettings(given["log_level"], given["log_format"], process=given["workers"] > 1)
     logs.configure(log)
@@ -162,6 +189,7 @@ def serve_command(**given: Any) -> None:
             page_offset=given["pagination_max_offset"],
             payload_bytes=given["max_payload_bytes"],
         ),
+        tls=_tls(given),
     )
     if settings.workers > 1:
         sys.exit(asyncio.run(supervisor.supervise(settings, log, click.echo)))
@@ -174,17 +202,28 @@ def serve_command(**given: Any) -> None:
 @click.option("--target", required=True, envvar="TARGET", show_envvar=True, help="The gRPC server, as HOST:PORT.")
 @_option("port", _DEFAULTS.rest.port, "Port of the REST API.", type=click.IntRange(1, 65535))
 @_common
-def gateway_command(target: str, port: int, bind: str, log_level: str, log_format: str) -> None:
+@_flag("target-tls", "Reach the target with TLS; implied by the options that follow.")
+@_file("target-ca", "CAs in PEM that the target's certificate is checked with, in place of the public ones.")
+@_file("target-cert", "Certificate chain in PEM to show to the target.")
+@_file("target-key", "Key of the certificate to show to the target, in PEM.")
+def gateway_command(**given: Any) -> None:
     r"""Serve the REST API alone, in front of a gRPC server elsewhere.
 
-    Example:
+    Examples:
     \b
       ratus gateway --target queue.internal:50051 --port 8000
+      ratus gateway --target queue.internal:50051 --target-ca ca.pem
     """
-    logs.configure(LogSettings(log_level, log_format))
+    logs.configure(LogSettings(given["log_level"], given["log_format"]))
+    settings = GatewaySettings(
+        target=given["target"],
+        rest=Listen(given["bind"], given["port"]),
+        tls=_tls(given),
+        target_tls=_target_tls(given),
+    )
     from ratus import app
 
-    app.run(app.serve_gateway(Listen(bind, port), target, click.echo))
+    app.run(app.serve_gateway(settings, click.echo))
 
 
 def main() -> None:

@@ -75,6 +75,24 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class TLSSettings:
+    """Files in PEM that a server shows; with `client_ca` it wants client certificates that these CAs have signed."""
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTLS:
+    """How to reach a server with TLS: files in PEM of the CAs to trust (public ones if not given) and of a client."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All settings of `ratus serve`."""
 
@@ -86,6 +104,17 @@ class ServeSettings:
     mongodb: MongoDBSettings = MongoDBSettings()
     chores: ChoreSettings = ChoreSettings()
     limits: Limits = field(default_factory=Limits)
+    tls: TLSSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """All settings of `ratus gateway`; without `target_tls` the target is reached in plain text."""
+
+    target: str
+    rest: Listen = Listen(port=8000)
+    tls: TLSSettings | None = None
+    target_tls: TargetTLS | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,18 +26,25 @@ def free_port() -> int:
 class Server:
     """`ratus` with arguments, from the line that says that it serves until it ends; its log goes to a file."""
 
-    def __init__(self, log: Path, *args: str, command: str = "serve", env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *args: str,
+        command: str = "serve",
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = RATUS,
+    ) -> None:
         self._log = log
         self._env = {**{k: v for k, v in os.environ.items() if k not in SETTINGS}, **(env or {})}
         self.port, self.grpc_port = free_port(), free_port()
         ports = ["--port", str(self.port)]
         if command == "serve":
             ports += ["--grpc-port", str(self.grpc_port)]
-        self._command = [*RATUS, command, *ports, *args]
+        self._command = [*program, command, *ports, *args]
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if '--tls-cert' in self._command else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def target(self) -> str:

@@ -66,12 +66,15 @@ READY_TIMEOUT: Final = 5.0
 class RemoteBackend:
     """A `ratus.backend.Backend` over one channel to `target`, such as `127.0.0.1:50051`.
 
-    Create it inside the running loop. Errors are those that the server raised; without a connection calls raise
-    StorageUnavailable at once.
+    With credentials it uses TLS. Create it inside the running loop. Errors are those that the server raised; without a
+    connection calls raise StorageUnavailable at once.
     """
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options=OPTIONS)
         self._tasks = TaskServiceStub(self._channel)
         self._topics = TopicServiceStub(self._channel)
         self._promises = PromiseServiceStub(self._channel)

@@ -58,13 +58,22 @@ _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class RPCServer:
-    """Serves the four services, health and reflection on one port. Create it inside the running loop.
+    """Serves the four services, health and reflection on one port, with TLS if there are credentials.
+
+    Create it inside the running loop.
 
     Health says NOT_SERVING until `set_serving` is told otherwise.
     """
 
-    def __init__(self, service: Service, listen: Listen, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        service: Service,
+        listen: Listen,
+        registry: CollectorRegistry,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self._listen = listen
+        self._credentials = credentials
         # Unless the port is shared on purpose, a second server must not do it in silence.
         self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(listen.shared))))
         self._calls = Calls(self._server, RPCMetrics(registry))
@@ -85,11 +94,15 @@ class RPCServer:
         try:
             if not self._listen.shared:
                 _try_to_bind(self._listen)
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except OSError as error:
             raise StartError(f"cannot serve gRPC on {address}: {error.strerror}") from None
-        except RuntimeError:  # somebody was faster
-            raise StartError(f"cannot serve gRPC on {address}: the port is taken") from None
+        except RuntimeError:  # somebody was faster, or the certificate is not to the library's taste
+            why = "the port is taken" + (", or it does not know this kind of key" if self._credentials else "")
+            raise StartError(f"cannot serve gRPC on {address}: {why}") from None
         await self._server.start()
         return port
 
