@@ -10,7 +10,8 @@ import pytest
 import ratus
 from tests.app.conftest import Start
 from tests.mongod import Mongod
-from tests.server import Server, free_port, run
+from tests.ports import free_port
+from tests.server import Server, run
 
 
 def one_line(*args: str, status: int = 1) -> str:

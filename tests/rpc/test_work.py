@@ -163,7 +163,7 @@ async def test_a_worker_that_has_said_all_gets_its_answers_and_no_more_tasks(cli
     await worker.call.done_writing()
     while not all(sequence in worker.results for sequence in asked):
         await worker.read()
-    while (message := await asyncio.wait_for(worker.call.read(), 5)) is not grpc.aio.EOF:
+    while (message := await asyncio.wait_for(worker.call.read(), 30)) is not grpc.aio.EOF:
         held += message.tasks.tasks
     assert await worker.call.code() == grpc.StatusCode.OK
     await waiting(client, "t", 0)
@@ -183,7 +183,7 @@ async def test_a_worker_that_goes_away(client: Client, release: bool) -> None:
     await worker.answer(2)
     worker.call.cancel()
     await waiting(client, "t", 0)
-    claim = promises.ClaimTasksRequest(topic="t", wait=Duration(seconds=2 if release else 0), limit=5)
+    claim = promises.ClaimTasksRequest(topic="t", wait=Duration(seconds=30 if release else 0), limit=5)
     claimed = await client.promises.ClaimTasks(claim)
     assert [task.id for task in claimed.tasks] == (["2"] if release else [])
     assert (await stored(client, "1")).state == TASK_STATE_COMPLETED
@@ -199,7 +199,7 @@ async def test_what_was_said_before_going_away_is_carried_out(client: Client, wo
     sync = await worker.say(window=Window(max_in_flight=5))  # once this is read, so are those before it
     await worker.answer(sync)
     worker.call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for task in held:
             while (await stored(client, task.id)).topic != "later":
                 pass
