@@ -28,6 +28,7 @@ class Engine(SQLiteEngine):
         self.expired = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.failures = 0
+        self.faults = 0
         self.insert_failures = 0
 
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
@@ -35,6 +36,9 @@ class Engine(SQLiteEngine):
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable("gone")
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("a bug in the engine")
         tasks = await super().claim(topic, grants, max_bytes)
         self.claimed.set()
         if self.gate is not None:

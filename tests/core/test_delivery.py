@@ -13,7 +13,7 @@ from ratus.config import MAX_ANSWER_BYTES, Limits
 from ratus.core import claimer
 from ratus.core.service import Service
 from ratus.core.subscription import Subscription
-from ratus.errors import Draining, NonceMismatch, StorageUnavailable
+from ratus.errors import Draining, Internal, NonceMismatch, StorageUnavailable
 from ratus.model import Commit, PollRequest, Promise, TaskInput, TaskState
 from tests.core.conftest import Engine, claim, complete, ids, insert, next_of, quiet, soon
 
@@ -320,6 +320,22 @@ async def test_a_stream_survives_a_storage_that_fails(service: Service, engine: 
     engine.failures = 2
     stream = service.subscribe(PollRequest(topics=["t"]))
     assert ids(await next_of(stream)) == ["1"]
+    stream.close()
+
+
+async def test_a_stream_survives_a_fault(
+    service: Service, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(claimer, "_LONGEST_PAUSE", 0.05)
+    await insert(service, "1")
+    engine.faults = 2
+    stream = service.subscribe(PollRequest(topics=["t"]))
+    assert ids(await next_of(stream)) == ["1"]
+    assert sum(record.exc_info is not None for record in caplog.records) == 2
+    engine.faults = 1
+    with pytest.raises(Internal):
+        await claim(service)
+    assert await claim(service) == []
     stream.close()
 
 

@@ -31,9 +31,13 @@ class SharedEngine(SQLiteEngine):
         self.heard: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         self.tells = False
         self.failures = 0
+        self.faults = 0
 
     async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
         self.polls += 1
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("a bug in the engine")
         return await super().due_topics(topics, now)
 
     async def watch(self, heard: Heard) -> None:
@@ -69,6 +73,18 @@ async def test_a_poll_finds_what_others_have_inserted(services: list[Service]) -
     assert await claim(here) == []
     await insert(there, "1")
     assert ids(await soon(waiting)) == ["1"]
+
+
+async def test_a_fault_ends_nothing(
+    services: list[Service], engine: SharedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = services
+    engine.faults = 1
+    waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
+    assert await claim(here) == []
+    await insert(there, "1")
+    assert ids(await soon(waiting)) == ["1"]
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
 
 
 async def test_one_poll_asks_for_all_topics(services: list[Service], engine: SharedEngine) -> None:
