@@ -205,6 +205,40 @@ async def test_what_was_said_before_going_away_is_carried_out(client: Client, wo
                 pass
 
 
+@pytest.mark.parametrize("grace", [60, 0.1])
+async def test_a_server_ends_after_what_was_said(
+    client: Client, running: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    entered, go_on, outcomes = asyncio.Event(), asyncio.Event(), []
+    commit_tasks = running.service.commit_tasks
+
+    async def slow(*given: Any) -> Any:
+        entered.set()
+        try:
+            await go_on.wait()
+        except asyncio.CancelledError:
+            outcomes.append("stopped")
+            raise
+        results = await commit_tasks(*given)
+        outcomes.append("carried out")
+        return results
+
+    monkeypatch.setattr(running.service, "commit_tasks", slow)
+    await insert(client, Task(id="1", topic="t"))
+    held = await worker.receive(1)
+    await worker.say(commit=commits(*held))
+    await entered.wait()
+    worker.call.cancel()
+    await waiting(client, "t", 0)
+    stopping = asyncio.create_task(running.stop(grace))
+    if grace > 1:
+        done, _ = await asyncio.wait([stopping], timeout=0.1)
+        assert not done
+        go_on.set()
+    await stopping
+    assert outcomes == ["carried out" if grace > 1 else "stopped"]
+
+
 async def test_a_drain_answers_what_is_under_way(client: Client, running: Running, service: Service) -> None:
     worker = await Worker(client).begin()
     await insert(client, Task(id="1", topic="t"))
