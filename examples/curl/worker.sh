@@ -53,17 +53,20 @@ commit() {
 work() {
     while [ -z "$stop" ] && { IFS= read -r line || [ -n "$line" ]; }; do
         [ -n "$line" ] || continue
+        busy=1
+        [ -z "$stop" ] || break # given back
         if ! words=$(printf '%s\n' "$line" | fields); then
             echo "not a task: $line" >&2
+            busy=
             continue
         fi
         error=
         eval "$words"
         if [ -n "$error" ]; then
             echo "$error" >&2
+            busy=
             continue
         fi
-        busy=1
         if printf '%s\n' "$line" | "$@"; then
             commit "{\"nonce\": \"$nonce\"}"
         else

@@ -185,12 +185,12 @@ class Claimer:
                     pause = 0.0
                 except StorageUnavailable:
                     pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
+                except Exception:  # noqa: BLE001 (a fault; streams must not stop for it in silence)
+                    _log.exception("the claimer of topic %r has failed", self._topic)
+                    for consumer in list(self._consumers):
+                        consumer.fail(Internal(), 0)
+                    pause = _LONGEST_PAUSE
                 await self._sleep(pause)
-        except Exception:
-            _log.exception("the claimer of topic %r has failed", self._topic)
-            for consumer in list(self._consumers):
-                consumer.fail(Internal(), 0)
-            raise
         finally:
             self._task = None
 

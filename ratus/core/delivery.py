@@ -126,14 +126,23 @@ class Delivery:
 
     async def reconcile(self) -> None:
         """Ask the storage which tasks in the windows are still held, after something that may have changed many."""
-        if holds := self.windows.holds():
-            self.windows.reconcile(holds, await self._engine.held(holds))
+        await self._reconcile(self.windows.holds())
 
     async def reconcile_watchful(self) -> None:
         """The same for the streams to which it matters at once."""
-        holds = [hold for stream in self._subscriptions if stream.watchful for hold in stream.holds()]
+        await self._reconcile([hold for stream in self._subscriptions if stream.watchful for hold in stream.holds()])
+
+    async def _reconcile(self, holds: Sequence[Hold]) -> None:
         if holds:
-            self.windows.reconcile(holds, await self._engine.held(holds))
+            held = await self._engine.held(holds)
+            self.windows.settle((hold for hold, is_held in zip(holds, held, strict=True) if not is_held), lost=True)
+
+    def overruled(self, ids: Sequence[str], held: Sequence[Hold]) -> None:
+        """Something has ended all promises on tasks; `held` is what windows held of them before it was begun."""
+        ended = set(ids)
+        self.windows.settle((hold for hold in held if hold.id in ended), lost=True)
+        if since := self.windows.holds_of(ids):  # the storage knows whether that was delivered before it or after it
+            self._start(self._reconcile(since))
 
     def _heard(self, topic: str | None, scheduled: datetime) -> None:
         if topic is None:
@@ -192,8 +201,7 @@ class Delivery:
                     return
                 await asyncio.sleep(pause)
                 continue
-            released = [hold.id for hold, topic in zip(holds, topics, strict=True) if topic is not None]
-            self.windows.settle(released)
+            self.windows.settle(holds)
             self.recheck({topic for topic in topics if topic is not None})
             return
 

@@ -16,7 +16,7 @@ _FIRST_POLL: Final = 0.25  # seconds between looks for due tasks; doubled while 
 _LONGEST_POLL: Final = 2.0
 _WATCHED_POLL: Final = 15.0  # while the storage tells us; a last resort
 _RECONCILE: Final = 0.5  # seconds between looks at what windows hold
-_PAUSE: Final = 1.0  # seconds, after the storage failed
+_PAUSE: Final = 1.0  # seconds, after a failure
 
 
 class Neighbours:
@@ -42,10 +42,15 @@ class Neighbours:
 
     async def run(self) -> None:
         """Look after them until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
-            group.create_task(self._poll())
-            group.create_task(self._look())
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._watch())
+                    group.create_task(self._poll())
+                    group.create_task(self._look())
+            except* Exception:  # noqa: BLE001 (a fault; consumers must not stop for it in silence)
+                _log.exception("looking after other processes has failed, and begins anew")
+            await asyncio.sleep(_PAUSE)
 
     async def _watch(self) -> None:
         """Let the storage tell what becomes pending, if it can."""

@@ -5,7 +5,7 @@ import binascii
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -19,7 +19,7 @@ from ratus.core.metrics import CoreMetrics
 from ratus.core.repeats import Repeats
 from ratus.core.subscription import Subscription
 from ratus.engines.base import Engine
-from ratus.errors import BadRequest, Draining, NonceMismatch, RatusError, StorageUnavailable, TaskExists
+from ratus.errors import BadRequest, Draining, NonceMismatch, NotFound, RatusError, StorageUnavailable, TaskExists
 from ratus.model import (
     ClaimRequest,
     Commit,
@@ -39,6 +39,8 @@ from ratus.model import (
 )
 
 T = TypeVar("T")
+
+_SETTLED: Final = (Task, NonceMismatch, NotFound)  # results of a commit after which its nonce is that of no promise
 
 
 class Service:
@@ -114,10 +116,12 @@ class Service:
     async def _upsert(self, tasks: Sequence[Task], now: datetime) -> Updated:
         if not tasks:
             return Updated(0, 0)
+        ids = [task.id for task in tasks]
+        held = self._delivery.windows.holds_of(ids)
         created = await self._engine.upsert(tasks)
         new = [task for task, is_new in zip(tasks, created, strict=True) if is_new]
         self._metrics.produced(new)
-        self._delivery.windows.settle((task.id for task in tasks), lost=True)
+        self._delivery.overruled(ids, held)
         self._stored(tasks, now)
         return Updated(len(new), len(tasks) - len(new), _others(tasks, new))
 
@@ -138,8 +142,9 @@ class Service:
 
     async def delete_task(self, id: str) -> int:
         """Delete a task."""
+        held = self._delivery.windows.holds_of([id])
         deleted = await self._engine.delete(rules.check_id(id))
-        self._delivery.windows.settle([id], lost=True)
+        self._delivery.overruled([id], held)
         return deleted
 
     async def delete_tasks(self, topic: str, state: int | None = None) -> int:
@@ -172,12 +177,14 @@ class Service:
         return [result if isinstance(result, RatusError) or id(result) in sent else None for result in results]
 
     async def _commit(self, commits: Sequence[Commit], now: datetime, *, payloads: bool) -> list[Task | RatusError]:
+        held = self._delivery.windows.holds_of(commit.id for commit in commits if not commit.nonce)
         results = await self._engine.commit(commits, payloads=payloads)
         tasks = [result for result in results if isinstance(result, Task)]
         self._metrics.committed(tasks, now)
-        by_holder = {commit.id for commit in commits if commit.nonce}
-        self._delivery.windows.settle(task.id for task in tasks if task.id in by_holder)
-        self._delivery.windows.settle((task.id for task in tasks if task.id not in by_holder), lost=True)
+        if not self._delivery.windows.empty:
+            settled = [commit for commit, result in zip(commits, results, strict=True) if isinstance(result, _SETTLED)]
+            self._delivery.windows.settle(Hold(commit.id, commit.nonce) for commit in settled if commit.nonce)
+            self._delivery.overruled([commit.id for commit in settled if not commit.nonce], held)
         self._stored(tasks, now)
         return results
 
@@ -233,17 +240,19 @@ class Service:
         rules.check_promise(promise)
         rules.end_of_promise(promise.deadline, promise.timeout, times.now())
         grant = rules.grant(promise.consumer, promise.deadline, promise.timeout, times.now())
+        held = self._delivery.windows.holds_of([promise.id])
         task = await self._engine.promise(promise.id, grant, force=force)
-        self._delivery.windows.settle([task.id], lost=True)
+        self._delivery.overruled([promise.id], held)
         self._on_claimed([task])
         return task
 
     async def delete_promise(self, id: str, nonce: str = "") -> int:
         """Set an active task back to pending."""
+        held = [Hold(id, nonce)] if nonce else self._delivery.windows.holds_of([id])
         topic = await self._engine.delete_promise(rules.check_id(id), rules.check_name(nonce, "nonce"))
         if topic is None:
             return 0
-        self._delivery.windows.settle([id], lost=True)
+        self._delivery.overruled([id], held)
         self._delivery.recheck([topic])
         return 1
 
@@ -281,6 +290,8 @@ class Service:
                 assert extension.deadline is not None  # the rules have set it
                 self._delivery.windows.extend(extension.id, extension.nonce, extension.deadline)
                 self.deadlines.set(extension.deadline)
+            else:
+                self._delivery.windows.settle([Hold(extension.id, extension.nonce)])
         return [None if held else NonceMismatch() for held in results]
 
     async def release_promises(self, holds: Sequence[Hold]) -> list[RatusError | None]:
@@ -289,7 +300,7 @@ class Service:
         if not checked:
             return []
         topics = await self._engine.release(checked)
-        self._delivery.windows.settle(hold.id for hold, topic in zip(checked, topics, strict=True) if topic is not None)
+        self._delivery.windows.settle(checked)
         self._delivery.recheck({topic for topic in topics if topic is not None})
         return [None if topic is not None else NonceMismatch() for topic in topics]
 

@@ -5,7 +5,7 @@ claimed anew, through whatever call, or past its deadline.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from msgspec import Struct
@@ -113,6 +113,10 @@ class Window:
         self._delivered.clear()
         self._deadlines.clear()
 
+    def hold(self, id: str) -> Hold:
+        """The delivery of a task that counts."""
+        return Hold(id, self._delivered[id].nonce)
+
     def still_holds(self, hold: Hold) -> bool:
         """Whether this delivery counts."""
         delivered = self._delivered.get(hold.id)
@@ -125,16 +129,22 @@ class Windows:
     def __init__(self) -> None:
         self._index: dict[str, Window] = {}
 
+    @property
+    def empty(self) -> bool:
+        """Whether no stream holds anything."""
+        return not self._index
+
     def open(self, max_in_flight: int, max_bytes: int, on_change: Callable[[], None]) -> Window:
         """Make a window of so many tasks and so many payload bytes (0: no bound)."""
         return Window(self._index, max_in_flight, max_bytes, on_change)
 
-    def settle(self, ids: Iterable[str], *, lost: bool = False) -> None:
-        """Count tasks no more, whichever windows hold them."""
+    def settle(self, holds: Iterable[Hold], *, lost: bool = False) -> None:
+        """Count deliveries no more, whichever windows hold them; what was delivered anew since counts on."""
         if self._index:
-            for id in ids:
-                if (window := self._index.get(id)) is not None:
-                    window.settle(id, lost=lost)
+            for hold in holds:
+                window = self._index.get(hold.id)
+                if window is not None and window.still_holds(hold):
+                    window.settle(hold.id, lost=lost)
 
     def extend(self, id: str, nonce: str, deadline: datetime) -> None:
         """Count a task until another deadline, whichever window holds it."""
@@ -145,12 +155,11 @@ class Windows:
         """What all windows hold."""
         return [hold for window in set(self._index.values()) for hold in window.holds()]
 
-    def reconcile(self, holds: Sequence[Hold], held: Sequence[bool]) -> None:
-        """Count what is not held any more as settled, if it has not been delivered anew meanwhile."""
-        for hold, is_held in zip(holds, held, strict=True):
-            window = self._index.get(hold.id)
-            if not is_held and window is not None and window.still_holds(hold):
-                window.settle(hold.id, lost=True)
+    def holds_of(self, ids: Iterable[str]) -> list[Hold]:
+        """What windows hold of these tasks."""
+        if not self._index:
+            return []
+        return [window.hold(id) for id in dict.fromkeys(ids) if (window := self._index.get(id)) is not None]
 
 
 def size_of(task: Task) -> int:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802 (the methods are named by the contract)
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,6 +25,16 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._running: set[asyncio.Task[None]] = set()  # messages of Work streams, also of those that have ended
+
+    async def ended(self, grace: float) -> None:
+        """Wait until what has come in on streams is carried out, once they have ended; stop what takes longer."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def ListPromises(self, request: pb.ListPromisesRequest, context: Context) -> pb.ListPromisesResponse:
         """A page of the promises of a topic, or of all."""
@@ -83,4 +94,4 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
         self, requests: AsyncIterator[pb.WorkRequest], context: Context
     ) -> None:
         """Deliver tasks, and take what the worker says about them on the same stream."""
-        await WorkStream(self._service, context).run(requests)
+        await WorkStream(self._service, context, self._running).run(requests)

@@ -81,7 +81,8 @@ class RPCServer:
         calls = cast(Any, self._calls)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(service), calls)
         topic_service_pb2_grpc.add_TopicServiceServicer_to_server(TopicServicer(service), calls)
-        promise_service_pb2_grpc.add_PromiseServiceServicer_to_server(PromiseServicer(service), calls)
+        self._promises = PromiseServicer(service)
+        promise_service_pb2_grpc.add_PromiseServiceServicer_to_server(self._promises, calls)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerServicer(service), calls)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, calls)  # type: ignore[no-untyped-call]
         names = (*_SERVICES, _HEALTH, reflection.SERVICE_NAME)
@@ -113,12 +114,14 @@ class RPCServer:
     async def drain(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, give those under way up to `grace` seconds, and stop.
 
-        The streams end when the core says that it drains. Returns when all handlers have returned.
+        The streams end when the core says that it drains. Returns when all handlers have returned, and what has come in
+        on streams is carried out.
         """
         self._health.drain()
         self._calls.drain()
         await self._server.stop(grace)
         await self._calls.ended()
+        await self._promises.ended(grace)
 
 
 def _try_to_bind(listen: Listen) -> None:

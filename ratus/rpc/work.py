@@ -26,9 +26,10 @@ _logger = logging.getLogger(__name__)
 class WorkStream:
     """Serves one stream. What has come in is carried out, also when the client goes away meanwhile."""
 
-    def __init__(self, service: Service, context: Context) -> None:
+    def __init__(self, service: Service, context: Context, running: set[asyncio.Task[None]]) -> None:
         self._service = service
         self._context = context
+        self._running = running  # messages under way of all streams, which outlive these
         self._writing = asyncio.Lock()  # one message at a time
         self._room = asyncio.Semaphore(MAX_UNDER_WAY)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -78,13 +79,13 @@ class WorkStream:
             # so what is of one kind is applied in the order that it was sent in.
             task = asyncio.create_task(self._serve(request, subscription))
             self._under_way.add(task)
-            _running.add(task)
+            self._running.add(task)
             task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._room.release()
         self._under_way.discard(task)
-        _running.discard(task)
+        self._running.discard(task)
 
     async def _serve(self, request: pb.WorkRequest, subscription: Subscription) -> None:
         results = pb.WorkResults(sequence=request.sequence)
@@ -117,6 +118,3 @@ class WorkStream:
         async with self._writing:
             await self._context.write(pb.WorkResponse(**response))
             self._heartbeat.restart()
-
-
-_running: Final[set[asyncio.Task[None]]] = set()  # messages under way, which outlive their streams

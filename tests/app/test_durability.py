@@ -21,7 +21,7 @@ DURABLE = pytest.mark.parametrize("engine_args", ["sqlite", "mongodb"], indirect
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_loses_nothing(start: Start, engine_args: list[str], number: int) -> None:
     server = start(*engine_args)
-    with httpx.Client(base_url=server.url) as rest:
+    with httpx.Client(base_url=server.url, timeout=60) as rest:
         batch = {"data": [{"_id": f"b{n}", "payload": {"n": n}} for n in range(100)]}
         assert rest.post("/v1/topics/t/tasks", json=batch).json() == {"created": 100, "updated": 0}
         held = rest.post("/v1/topics/t/promises?consumer=c").json()
@@ -30,7 +30,7 @@ def test_a_restart_loses_nothing(start: Start, engine_args: list[str], number: i
         before = rest.get("/v1/topics/t/tasks?limit=100").json()
     server.stop(number)
     server = start(*engine_args)
-    with httpx.Client(base_url=server.url) as rest:
+    with httpx.Client(base_url=server.url, timeout=60) as rest:
         assert rest.get("/v1/topics/t/tasks?limit=100").json() == before
         answer = rest.patch(f"/v1/topics/t/tasks/{held['_id']}", json={"nonce": held["nonce"]})
         assert answer.status_code == 200
@@ -46,6 +46,7 @@ async def stream(target: str, window: int) -> AsyncIterator[tuple[str, str]]:
                 yield task.id, task.nonce
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("engine_args", ["sqlite", "mongodb", "workers"], indirect=True)
 async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[str]) -> None:
     server = start(*engine_args)
@@ -55,7 +56,7 @@ async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[
     loaded = asyncio.Event()
 
     async def produce(worker: int) -> None:
-        async with httpx.AsyncClient(base_url=server.url) as rest:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as rest:
             for number in range(100_000):
                 id = f"{worker}-{number}"
                 try:
@@ -68,7 +69,7 @@ async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[
                 inserted.add(id)
 
     async def consume() -> grpc.aio.AioRpcError:
-        async with httpx.AsyncClient(base_url=server.url) as rest:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as rest:
             try:
                 async for id, nonce in stream(server.target, 10):
                     try:
@@ -85,7 +86,7 @@ async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[
 
     producers = [asyncio.create_task(produce(n)) for n in range(8)]
     consumers = [asyncio.create_task(consume()) for _ in range(4)]
-    await asyncio.wait_for(loaded.wait(), 60)
+    await asyncio.wait_for(loaded.wait(), 200)
     assert await asyncio.to_thread(server.stop) == 0
     await asyncio.gather(*producers)
     for error in await asyncio.gather(*consumers):
@@ -94,7 +95,7 @@ async def test_a_drain_under_load_loses_nothing(start: Start, engine_args: list[
 
     server = start(*engine_args)
     states: dict[str, int] = {}
-    async with httpx.AsyncClient(base_url=server.url) as rest:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as rest:
         for offset in range(0, 10_000, 100):
             page = (await rest.get(f"/v1/topics/t/tasks?limit=100&offset={offset}")).json()["data"]
             states.update((task["_id"], task["state"]) for task in page)
@@ -111,4 +112,4 @@ def test_the_lock_ends_with_the_process(tmp_path: Path) -> None:
     with Server(tmp_path / "log", *args) as server:
         server.kill()
     with Server(tmp_path / "log", *args) as server:
-        assert httpx.get(server.url + "/readyz").status_code == 200
+        assert httpx.get(server.url + "/readyz", timeout=60).status_code == 200

@@ -10,7 +10,8 @@ import pytest
 import ratus
 from tests.app.conftest import Start
 from tests.mongod import Mongod
-from tests.server import Server, free_port, run
+from tests.ports import free_port
+from tests.server import Server, run
 
 
 def one_line(*args: str, status: int = 1) -> str:
@@ -41,15 +42,15 @@ def test_the_first_line_says_what_is_served_where(start: Start, tmp_path: Path) 
         f"ratus {ratus.__version__} serves REST on http://127.0.0.1:{server.port} and gRPC on {server.target}; "
         f"engine sqlite, file {tmp_path / 'q.db'}"
     )
-    assert httpx.get(server.url + "/readyz").status_code == 200
+    assert httpx.get(server.url + "/readyz", timeout=60).status_code == 200
 
 
 def test_settings_come_from_the_environment_too(start: Start, tmp_path: Path) -> None:
     env = {"SQLITE_PATH": str(tmp_path / "env.db"), "PAGINATION_MAX_LIMIT": "7", "CHORE_INTERVAL": "1m"}
     server = start(env=env)
     assert (tmp_path / "env.db").exists()
-    assert httpx.get(server.url + "/v1/topics?limit=7").status_code == 200
-    assert httpx.get(server.url + "/v1/topics?limit=8").status_code == 400
+    assert httpx.get(server.url + "/v1/topics?limit=7", timeout=60).status_code == 200
+    assert httpx.get(server.url + "/v1/topics?limit=8", timeout=60).status_code == 400
 
 
 def test_of_a_repeated_option_the_last_counts(start: Start, tmp_path: Path) -> None:
@@ -62,11 +63,11 @@ def test_a_face_can_be_turned_off(start: Start) -> None:
     server = start("--engine", "memdb", "--grpc-port", "0")
     assert "gRPC" not in server.line
     assert "engine memory" in server.line
-    assert httpx.get(server.url + "/livez").status_code == 200
+    assert httpx.get(server.url + "/livez", timeout=60).status_code == 200
     server = start("--engine", "memory", "--port", "0")
     assert "REST" not in server.line
     with pytest.raises(httpx.ConnectError):
-        httpx.get(server.url + "/livez")
+        httpx.get(server.url + "/livez", timeout=60)
 
 
 def test_the_password_of_the_database_is_not_shown(start: Start) -> None:
@@ -129,7 +130,7 @@ def test_a_gateway_needs_a_target() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_order_on_a_signal(tmp_path: Path, number: int) -> None:
     with Server(tmp_path / "log", "--sqlite-path", str(tmp_path / "q.db")) as server:
-        assert httpx.get(server.url + "/livez").status_code == 200
+        assert httpx.get(server.url + "/livez", timeout=60).status_code == 200
         assert server.stop(number) == 0
     assert sorted(file.name for file in tmp_path.iterdir() if file.name.startswith("q.db")) == ["q.db", "q.db.lock"]
     assert "Traceback" not in (tmp_path / "log").read_text()
@@ -146,16 +147,16 @@ def test_a_database_that_is_down_at_first(start: Start, mongod: Mongod) -> None:
     try:
         uri = f"mongodb://127.0.0.1:{database.port}/"
         server = start("--engine", "mongodb", "--mongodb-uri", uri)
-        assert httpx.get(server.url + "/livez").status_code == 200
-        assert httpx.get(server.url + "/readyz", timeout=20).status_code == 503
-        answer = httpx.post(server.url + "/v1/topics/t/tasks/1", json={}, timeout=20)
+        assert httpx.get(server.url + "/livez", timeout=60).status_code == 200
+        assert httpx.get(server.url + "/readyz", timeout=60).status_code == 503
+        answer = httpx.post(server.url + "/v1/topics/t/tasks/1", json={}, timeout=60)
         assert answer.status_code == 503
         assert answer.json()["error"]["message"].startswith("service unavailable")
         database.start()
         for _ in range(100):  # each takes as long as the server looks for the database
-            if (answer := httpx.get(server.url + "/readyz", timeout=20)).status_code == 200:
+            if (answer := httpx.get(server.url + "/readyz", timeout=60)).status_code == 200:
                 break
         assert answer.status_code == 200
-        assert httpx.post(server.url + "/v1/topics/t/tasks/1", json={}, timeout=20).status_code == 201
+        assert httpx.post(server.url + "/v1/topics/t/tasks/1", json={}, timeout=60).status_code == 201
     finally:
         database.close()

@@ -1,8 +1,9 @@
 """A service on the engine in memory, and what its tests share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,8 @@ from ratus.core.subscription import Subscription
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import ClaimRequest, Commit, Grant, Task, TaskInput
+
+T = TypeVar("T")
 
 
 class Engine(SQLiteEngine):
@@ -25,6 +28,7 @@ class Engine(SQLiteEngine):
         self.expired = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.failures = 0
+        self.faults = 0
         self.insert_failures = 0
 
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
@@ -32,6 +36,9 @@ class Engine(SQLiteEngine):
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable("gone")
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("a bug in the engine")
         tasks = await super().claim(topic, grants, max_bytes)
         self.claimed.set()
         if self.gate is not None:
@@ -85,8 +92,13 @@ def ids(tasks: Sequence[Task]) -> list[str]:
     return [task.id for task in tasks]
 
 
-async def next_of(stream: Subscription, seconds: float = 5) -> list[Task]:
-    return await asyncio.wait_for(stream.next(), seconds)
+async def soon(waiting: Awaitable[T]) -> T:
+    """What comes by itself; the limit is for what never comes, and far beyond the stalls of a busy machine."""
+    return await asyncio.wait_for(waiting, 30)
+
+
+async def next_of(stream: Subscription) -> list[Task]:
+    return await soon(stream.next())
 
 
 async def quiet(stream: Subscription) -> bool:

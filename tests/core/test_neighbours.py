@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from ratus import times
 from ratus.config import Limits, SQLiteSettings
+from ratus.core import neighbours
 from ratus.core.service import Service
 from ratus.engines.base import Heard
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import Commit, PollRequest, Promise
-from tests.core.conftest import claim, ids, insert, next_of
+from tests.core.conftest import claim, ids, insert, next_of, soon
 
 SECOND = timedelta(seconds=1)
 
@@ -30,9 +31,13 @@ class SharedEngine(SQLiteEngine):
         self.heard: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         self.tells = False
         self.failures = 0
+        self.faults = 0
 
     async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
         self.polls += 1
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("a bug in the engine")
         return await super().due_topics(topics, now)
 
     async def watch(self, heard: Heard) -> None:
@@ -64,10 +69,22 @@ async def services(engine: SharedEngine) -> AsyncIterator[list[Service]]:
 
 async def test_a_poll_finds_what_others_have_inserted(services: list[Service]) -> None:
     here, there = services
-    waiting = asyncio.create_task(claim(here, wait=10 * SECOND))
+    waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
     assert await claim(here) == []
     await insert(there, "1")
-    assert ids(await asyncio.wait_for(waiting, 5)) == ["1"]
+    assert ids(await soon(waiting)) == ["1"]
+
+
+async def test_a_fault_ends_nothing(
+    services: list[Service], engine: SharedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = services
+    engine.faults = 1
+    waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
+    assert await claim(here) == []
+    await insert(there, "1")
+    assert ids(await soon(waiting)) == ["1"]
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
 
 
 async def test_one_poll_asks_for_all_topics(services: list[Service], engine: SharedEngine) -> None:
@@ -75,7 +92,7 @@ async def test_one_poll_asks_for_all_topics(services: list[Service], engine: Sha
     streams = [here.subscribe(PollRequest(topics=[f"t{n}"])) for n in range(200)]
     listening = [asyncio.create_task(stream.next()) for stream in streams]
     await insert(there, "1", topic="t77")
-    assert ids(await asyncio.wait_for(listening[77], 5)) == ["1"]
+    assert ids(await soon(listening[77])) == ["1"]
     assert engine.polls < 10
     for task, stream in zip(listening, streams, strict=True):
         task.cancel()
@@ -83,17 +100,18 @@ async def test_one_poll_asks_for_all_topics(services: list[Service], engine: Sha
         stream.close()
 
 
-async def test_a_storage_that_tells_is_faster_than_a_poll(engine: SharedEngine) -> None:
+async def test_a_storage_that_tells_needs_no_poll(engine: SharedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_FIRST_POLL", 3600.0)
     engine.tells, engine.failures = True, 1  # the watch is begun again after a failure
     here = Service(engine, Limits(), CollectorRegistry())
-    heard = await asyncio.wait_for(engine.heard, 5)
-    waiting = asyncio.create_task(claim(here, wait=10 * SECOND))
+    heard = await soon(engine.heard)
+    waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
     assert await claim(here) == []
     other = Service(SharedEngine(), Limits(), CollectorRegistry())
     other._engine = engine
     await insert(other, "1")
     heard("t", times.now())
-    assert ids(await asyncio.wait_for(waiting, 0.2)) == ["1"]
+    assert ids(await soon(waiting)) == ["1"]
     for service in (here, other):
         service.drain()
         await service.close()
@@ -112,7 +130,7 @@ async def test_a_full_window_notices_what_others_have_settled(services: list[Ser
             await there.upsert_promise(Promise(id="1"))
         case "delete":
             await there.delete_task("1")
-    assert ids(await next_of(stream, 2)) == ["2"]
+    assert ids(await next_of(stream)) == ["2"]
     stream.close()
 
 
@@ -122,6 +140,6 @@ async def test_what_others_have_taken_is_told(services: list[Service]) -> None:
     stream = here.subscribe(PollRequest(topics=["t"], max_in_flight=5), notices=True)
     await next_of(stream)
     await there.upsert_promise(Promise(id="1"))
-    assert await next_of(stream, 2) == []
+    assert await next_of(stream) == []
     assert stream.take_lost() == ["1"]
     stream.close()

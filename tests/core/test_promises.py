@@ -9,19 +9,21 @@ from prometheus_client import CollectorRegistry
 
 from ratus import times
 from ratus.config import ChoreSettings, Limits
+from ratus.core import alarm
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.errors import BadRequest, NonceMismatch
 from ratus.model import Commit, Extension, Hold, PollRequest, Promise, TaskInput, TaskState
-from tests.core.conftest import Engine, claim, complete, ids, insert, next_of, quiet
+from tests.core.conftest import Engine, claim, complete, ids, insert, next_of, quiet, soon
 
 MS = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-async def chores(service: Service) -> AsyncIterator[None]:
-    """Background jobs whose interval is of no use."""
+async def chores(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Background jobs that nothing but a deadline wakes."""
+    monkeypatch.setattr(alarm, "_CLOCK_CHECK", 3600.0)
     task = asyncio.create_task(run_chores(service, ChoreSettings(interval=timedelta(hours=1))))
     yield
     task.cancel()
@@ -78,12 +80,12 @@ async def test_an_extension_counts_in_the_window(service: Service) -> None:
     done, _ = await asyncio.wait([waiting], timeout=0.2)  # longer than the first deadline
     assert not done
     await service.extend_promises([Extension(id="1", nonce=task.nonce, timeout=MS)])
-    assert ids(await asyncio.wait_for(waiting, 1)) == ["2"]
+    assert ids(await soon(waiting)) == ["2"]
     stream.close()
 
 
 @pytest.mark.usefixtures("chores")
-async def test_a_missed_deadline_is_redelivered_at_once(service: Service) -> None:
+async def test_a_missed_deadline_is_redelivered_by_itself(service: Service) -> None:
     await insert(service, "1")
     stream = service.subscribe(PollRequest(topics=["t"], timeout=50 * MS))
     [first] = await next_of(stream)
@@ -92,7 +94,7 @@ async def test_a_missed_deadline_is_redelivered_at_once(service: Service) -> Non
     assert first.nonce != second.nonce
     assert first.deadline is not None
     assert second.consumed is not None
-    assert timedelta(0) < second.consumed - first.deadline < 100 * MS
+    assert second.consumed > first.deadline
     with pytest.raises(NonceMismatch):
         await service.commit_task(Commit(id="1", nonce=first.nonce))
     stream.close()
@@ -118,7 +120,7 @@ async def test_every_way_to_a_deadline_is_watched(service: Service, how: str) ->
             [task] = await claim(service, timeout=timedelta(hours=1))
             await service.extend_promises([Extension(id="1", nonce=task.nonce, timeout=soon)])
     assert (await service.get_task("1")).state == TaskState.ACTIVE
-    assert ids(await claim(service, wait=5 * SECOND)) == ["1"]
+    assert ids(await claim(service, wait=30 * SECOND)) == ["1"]
 
 
 async def test_recovery_can_be_turned_off(service: Service) -> None:
@@ -138,7 +140,7 @@ async def test_the_chores_delete_what_was_kept_long_enough(engine: Engine) -> No
         ]
     )
     chores = asyncio.create_task(run_chores(service, ChoreSettings(initial_delay=MS)))
-    await asyncio.wait_for(engine.expired.wait(), 5)
+    await soon(engine.expired.wait())
     assert (await service.get_topic("t")).count == 1
     assert (await service.get_task("archived")).state == TaskState.ARCHIVED
     chores.cancel()
@@ -188,9 +190,9 @@ async def test_concurrent_repeats_claim_once(service: Service) -> None:
 
 
 async def test_a_repeat_while_the_first_waits(service: Service) -> None:
-    first = asyncio.create_task(claim(service, wait=5 * SECOND, request_id="r"))
+    first = asyncio.create_task(claim(service, wait=30 * SECOND, request_id="r"))
     await claim(service)
-    second = asyncio.create_task(claim(service, wait=5 * SECOND, request_id="r"))
+    second = asyncio.create_task(claim(service, wait=30 * SECOND, request_id="r"))
     await insert(service, "1", "2")
     assert await first == await second
     assert ids(await first) == ["1"]
@@ -239,7 +241,7 @@ async def test_a_window_can_grow_and_shrink(service: Service) -> None:
     assert await quiet(stream)
     waiting = asyncio.create_task(stream.next())
     stream.resize(4, 0)
-    held += await asyncio.wait_for(waiting, 1)
+    held += await soon(waiting)
     assert ids(held) == ["0", "1", "2", "3"]
     stream.resize(2, 0)
     await complete(service, held[:2])

@@ -1,7 +1,6 @@
 """The MongoDB engine while its server is down, comes back, loses connections and leaves outcomes unknown."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -38,8 +37,8 @@ async def engine(mongodb_settings: MongoDBSettings) -> AsyncIterator[MongoDBEngi
 def fail(mongod: Mongod, mongodb_settings: MongoDBSettings) -> Iterator[Fail]:
     """Make commands of the engine fail."""
 
-    def fail(*commands: str, times: int = 1, **data: Any) -> None:
-        mongod.fail(commands, times=times, appName=mongodb_settings.database, **data)
+    def fail(*commands: str, times: int = 1, skip: int = 0, **data: Any) -> None:
+        mongod.fail(commands, times=times, skip=skip, appName=mongodb_settings.database, **data)
 
     yield fail
     mongod.heal()
@@ -83,9 +82,7 @@ async def test_starts_while_the_database_is_down_and_recovers(own_mongod: Mongod
     engine = MongoDBEngine(
         MongoDBSettings(uri=f"{own_mongod.uri}?serverSelectionTimeoutMS=200&heartbeatFrequencyMS=500")
     )
-    start = time.monotonic()
     await engine.open()
-    assert time.monotonic() - start < 0.2
     for call in (engine.check(), engine.insert([task("1")]), engine.get("1"), claim(engine), claim(engine, count=2)):
         with pytest.raises(StorageUnavailable):
             await call
@@ -115,6 +112,12 @@ async def test_starts_while_the_database_is_down_and_recovers(own_mongod: Mongod
     await engine.close()
 
 
+async def test_opening_does_not_wait_for_the_database(own_mongod: Mongod) -> None:
+    engine = MongoDBEngine(MongoDBSettings(uri=f"{own_mongod.uri}?serverSelectionTimeoutMS=3600000"))
+    await asyncio.wait_for(engine.open(), 30)
+    await asyncio.wait_for(engine.close(), 30)
+
+
 async def test_closing_while_the_database_is_down(own_mongod: Mongod) -> None:
     engine = MongoDBEngine(MongoDBSettings(uri=f"{own_mongod.uri}?serverSelectionTimeoutMS=200"))
     await engine.open()
@@ -128,10 +131,8 @@ async def test_closing_while_the_database_is_down(own_mongod: Mongod) -> None:
 async def test_the_default_time_to_fail_is_short(own_mongod: Mongod) -> None:
     engine = MongoDBEngine(MongoDBSettings(uri=own_mongod.uri))
     await engine.open()
-    start = time.monotonic()
     with pytest.raises(StorageUnavailable):
-        await engine.check()
-    assert time.monotonic() - start < 5
+        await asyncio.wait_for(engine.check(), 20)  # the driver's own default is 30
     await engine.close()
 
 
@@ -227,14 +228,12 @@ async def test_a_batched_claim_whose_tasks_cannot_be_read_back_is_released(
     engine: MongoDBEngine, mongod: Mongod, fail: Fail
 ) -> None:
     await insert(engine, *(task(f"{n:02}") for n in range(20)))
-    fail("update", blockConnection=True, blockTimeMS=300)
-    call = asyncio.create_task(claim(engine, count=5))
-    await asyncio.sleep(0.1)  # now the write is under way, and what it has claimed is still to be read
-    fail("find", times=2, closeConnection=True)
+    fail("find", skip=1, closeConnection=True)  # the one that finds them passes
     with pytest.raises(StorageUnavailable):
-        await call
+        await claim(engine, count=5)
     fail("none")
     await until_pending(engine, 20)
+    assert sum(found.consumed is not None for found in await engine.list_tasks("", "", 0, 20)) == 5
 
 
 @pytest.mark.parametrize(
@@ -273,7 +272,8 @@ async def test_a_cancelled_call_costs_no_connection_and_is_applied(engine: Mongo
     await insert(engine, task("1"), task("2"))
     fail("findAndModify", blockConnection=True, blockTimeMS=200)
     call = asyncio.create_task(engine.promise("1", grant(timeout=SECOND), force=False))
-    await asyncio.sleep(0.05)
+    for _ in range(3):  # it is under way by then, and an answer takes more turns of the loop
+        await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -72,7 +72,7 @@ class Rest:
         self, method: str, path: str, body: str | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Send a request whose path goes over the wire as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             content = body.encode() if isinstance(body, str) else body
             connection.request(method, path, content, dict(headers or {}))
@@ -83,14 +83,14 @@ class Rest:
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop of the service."""
-        return asyncio.run_coroutine_threadsafe(call, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result(60)
 
     def stats(self, topic: str) -> TopicStats:
         return self.run(self.service.get_topic_stats(topic))
 
     def until(self, topic: str, **wanted: int) -> TopicStats:
         """Look, a round trip each, until a topic is doing as wanted, such as `waiting_consumers=1`."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             stats = self.stats(topic)
             if all(getattr(stats, name) == value for name, value in wanted.items()):
@@ -186,7 +186,7 @@ def serving(*, remote: bool = False) -> Iterator[Rest]:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            assert started.wait(10)
+            assert started.wait(60)
             yield rests[0]
         finally:
             servers[0].should_exit = True

@@ -1,6 +1,7 @@
 """Streams of tasks: what is delivered, when, and how much at a time."""
 
 import json
+import re
 import time
 from urllib.parse import quote
 
@@ -75,10 +76,8 @@ def test_tasks_arrive_as_they_become_due(any_rest: Rest, topic: str, prefix: str
         [id] = any_rest.insert(topic, 1)
         assert listener.task()["_id"] == id
         any_rest.insert(topic, 1, names=f"{topic}-2", defer="200ms")
-        began = time.monotonic()
         task = listener.task()
         assert task["_id"] == f"{topic}-2-0000"
-        assert time.monotonic() - began < 2
         assert task["consumed"] >= task["scheduled"]
 
 
@@ -132,14 +131,12 @@ def test_a_missed_deadline_is_delivered_again(any_rest: Rest, topic: str) -> Non
 
 
 def test_heartbeats(any_rest: Rest, topic: str) -> None:
+    began = time.monotonic()
     with listen(any_rest, topic, "?heartbeat=1s") as lines, listen(any_rest, topic, "?heartbeat=1s", SSE) as events:
-        assert lines.line() == b"\n"
-        assert [events.line(), events.line()] == [b":\n", b"\n"]
-        began = time.monotonic()
-        for _ in range(2):
+        for _ in range(3):  # the first one opens the stream
             assert lines.line() == b"\n"
             assert [events.line(), events.line()] == [b":\n", b"\n"]
-        assert 1.5 < time.monotonic() - began < 4
+        assert time.monotonic() - began >= 2
 
 
 def test_heartbeats_while_the_window_is_full(any_rest: Rest, topic: str) -> None:
@@ -206,12 +203,18 @@ def test_head_opens_no_stream(any_rest: Rest, topic: str) -> None:
 
 
 def test_a_stream_is_counted_with_the_time_to_its_first_byte(any_rest: Rest, topic: str) -> None:
+    began = time.monotonic()
     with listen(any_rest, topic, "?heartbeat=1s") as listener:
-        for _ in range(3):
+        assert listener.line() == b"\n"
+        opened = time.monotonic() - began
+        for _ in range(2):
             assert listener.line() == b"\n"
     counted = ("GET", "/v1/topics/:topic/stream", "200")
     while counted not in any_rest.requests(topic):
         assert any_rest("GET", "/livez").status == 200
-    labels = f'endpoint="{counted[1]}",le="0.5",method="GET",status_code="200",topic="{topic}"'
-    line = f"ratus_request_duration_seconds_bucket{{{labels}}} 1.0\n"
-    assert line in any_rest("GET", "/metrics").body.decode()
+    labels = f'endpoint="{counted[1]}",method="GET",status_code="200",topic="{topic}"'
+    [seconds] = re.findall(
+        rf"ratus_request_duration_seconds_sum{{{re.escape(labels)}}} (\S+)\n",
+        any_rest("GET", "/metrics").body.decode(),
+    )
+    assert 0 < float(seconds) < opened

@@ -90,7 +90,7 @@ async def insert(client: Any, *given: Task) -> None:
 
 async def waiting(client: Any, topic: str, number: int) -> None:
     """Return once so many consumers wait for a topic; each look is a round trip, so that this is no busy loop."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic=topic))
             if stats.waiting_consumers == number:

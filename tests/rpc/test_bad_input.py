@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1 import topic_service_pb2 as topics
-from ratus.v1.promise_pb2 import Promise
+from ratus.v1.promise_pb2 import Extension, Promise
 from ratus.v1.task_pb2 import Commit, Task
 
 LONG = "x" * 1025
@@ -140,6 +140,26 @@ def bad_calls() -> Iterable[tuple[str, Any, str]]:
         (promises.PollRequest(topics=["t"], max_bytes=-1), "max_bytes"),
     ):
         yield "promises.Poll", request, field
+    for heartbeat in (Duration(), Duration(nanos=999_000_000), Duration(seconds=301), NO_DURATION):
+        yield "promises.Poll", promises.PollRequest(topics=["t"], heartbeat=heartbeat), "heartbeat"
+    held = Extension(id="a", nonce="n")
+    for extension, field in (
+        (Extension(nonce="n"), "id"),
+        (Extension(id=LONG, nonce="n"), "id"),
+        (Extension(id="a"), "nonce"),
+        (Extension(id="a", nonce=LONG), "nonce"),
+        (Extension(id="a", nonce="n", timeout=PAST_9999), "timeout"),
+        (Extension(id="a", nonce="n", timeout=NO_DURATION), "timeout"),
+        (Extension(id="a", nonce="n", deadline=NO_TIME), "deadline"),
+    ):
+        request = promises.ExtendPromisesRequest(extensions=[held, extension])
+        yield "promises.ExtendPromises", request, f"extensions[1].{field}"
+    yield "promises.ExtendPromises", promises.ExtendPromisesRequest(extensions=[held] * 10_001), "extensions"
+    for request, field in (
+        (promises.ClaimTasksRequest(topic="t", request_id=LONG), "request_id"),
+        (promises.ClaimTasksRequest(topic="t", request_id="\0"), "request_id"),
+    ):
+        yield "promises.ClaimTasks", request, field
     for name in ("", LONG, "\0"):
         yield "tasks.GetTask", tasks.GetTaskRequest(id=name), "id"
         yield "tasks.DeleteTask", tasks.DeleteTaskRequest(id=name), "id"

@@ -143,6 +143,7 @@ async def test_metrics(client: Any, registry: CollectorRegistry) -> None:
     assert value("grpc_server_handled_total", "Poll", grpc_code="Canceled") == 1
     claim = promises.ClaimTasksRequest(topic="other")
     claim.wait.FromSeconds(60)
-    await fails(client.promises.ClaimTasks(claim, timeout=0.1))
-    await waiting(client, "other", 0)
-    assert value("grpc_server_handled_total", "ClaimTasks", grpc_code="DeadlineExceeded") == 1
+    while not value("grpc_server_handled_total", "ClaimTasks", grpc_code="DeadlineExceeded"):
+        # On a busy machine its time may be over before the server has seen it.
+        assert (await fails(client.promises.ClaimTasks(claim, timeout=0.1))).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await waiting(client, "other", 0)

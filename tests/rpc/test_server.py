@@ -121,7 +121,7 @@ async def test_draining_ends_streams_and_waits_and_refuses_new_calls(running: Ru
     poll = client.promises.Poll(promises.PollRequest(topics=["t"]))
     claim = client.promises.ClaimTasks(promises.ClaimTasksRequest(topic="t", wait=Duration(seconds=60)))
     await waiting(client, "t", 2)
-    async with asyncio.timeout(5):  # far less than the grace period: nothing holds the server up
+    async with asyncio.timeout(30):  # far less than the grace period: nothing holds the server up
         await running.stop(grace=60)
     assert (await watch.read()).status == NOT_SERVING
     assert await code_of(watch) == grpc.StatusCode.UNAVAILABLE

@@ -163,7 +163,7 @@ async def test_a_worker_that_has_said_all_gets_its_answers_and_no_more_tasks(cli
     await worker.call.done_writing()
     while not all(sequence in worker.results for sequence in asked):
         await worker.read()
-    while (message := await asyncio.wait_for(worker.call.read(), 5)) is not grpc.aio.EOF:
+    while (message := await asyncio.wait_for(worker.call.read(), 30)) is not grpc.aio.EOF:
         held += message.tasks.tasks
     assert await worker.call.code() == grpc.StatusCode.OK
     await waiting(client, "t", 0)
@@ -183,7 +183,7 @@ async def test_a_worker_that_goes_away(client: Client, release: bool) -> None:
     await worker.answer(2)
     worker.call.cancel()
     await waiting(client, "t", 0)
-    claim = promises.ClaimTasksRequest(topic="t", wait=Duration(seconds=2 if release else 0), limit=5)
+    claim = promises.ClaimTasksRequest(topic="t", wait=Duration(seconds=30 if release else 0), limit=5)
     claimed = await client.promises.ClaimTasks(claim)
     assert [task.id for task in claimed.tasks] == (["2"] if release else [])
     assert (await stored(client, "1")).state == TASK_STATE_COMPLETED
@@ -199,10 +199,44 @@ async def test_what_was_said_before_going_away_is_carried_out(client: Client, wo
     sync = await worker.say(window=Window(max_in_flight=5))  # once this is read, so are those before it
     await worker.answer(sync)
     worker.call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for task in held:
             while (await stored(client, task.id)).topic != "later":
                 pass
+
+
+@pytest.mark.parametrize("grace", [60, 0.1])
+async def test_a_server_ends_after_what_was_said(
+    client: Client, running: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    entered, go_on, outcomes = asyncio.Event(), asyncio.Event(), []
+    commit_tasks = running.service.commit_tasks
+
+    async def slow(*given: Any) -> Any:
+        entered.set()
+        try:
+            await go_on.wait()
+        except asyncio.CancelledError:
+            outcomes.append("stopped")
+            raise
+        results = await commit_tasks(*given)
+        outcomes.append("carried out")
+        return results
+
+    monkeypatch.setattr(running.service, "commit_tasks", slow)
+    await insert(client, Task(id="1", topic="t"))
+    held = await worker.receive(1)
+    await worker.say(commit=commits(*held))
+    await entered.wait()
+    worker.call.cancel()
+    await waiting(client, "t", 0)
+    stopping = asyncio.create_task(running.stop(grace))
+    if grace > 1:
+        done, _ = await asyncio.wait([stopping], timeout=0.1)
+        assert not done
+        go_on.set()
+    await stopping
+    assert outcomes == ["carried out" if grace > 1 else "stopped"]
 
 
 async def test_a_drain_answers_what_is_under_way(client: Client, running: Running, service: Service) -> None:

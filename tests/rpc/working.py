@@ -40,7 +40,7 @@ class Worker:
 
     async def read(self) -> None:
         """Take one message."""
-        message = await asyncio.wait_for(self.call.read(), 5)
+        message = await asyncio.wait_for(self.call.read(), 30)
         assert message is not grpc.aio.EOF
         match message.WhichOneof("response"):
             case "tasks":

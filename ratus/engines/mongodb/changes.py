@@ -44,9 +44,9 @@ async def watch(collection: Collection, heard: Heard) -> None:
                 heard(None, times.now())
                 async for event in stream:
                     task = event["fullDocument"]
-                    scheduled = documents.moment(task.get("scheduled"))
-                    if scheduled is not None:
-                        heard(task["topic"], scheduled)
+                    topic, scheduled = task.get("topic"), documents.moment(task.get("scheduled"))
+                    if topic is not None and scheduled is not None:  # else no claim finds it either
+                        heard(topic, scheduled)
         except OperationFailure as error:
             if error.code not in _NO_CHANGE_STREAMS:
                 raise
