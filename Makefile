@@ -53,14 +53,13 @@ format: $(VENV)/dev ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev ## measure: REST (needs wrk), growth, latency, streams
-	$(BIN)/python -m bench.rest
-	$(BIN)/python -m bench.growth
-	$(BIN)/python -m bench.latency
-	$(BIN)/python -m bench.latency --engine mongodb
-	$(BIN)/python -m bench.latency --engine mongodb --across
-	$(BIN)/python -m bench.streams
-	$(BIN)/python -m bench.leaks
+.venv-bench/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: .venv-bench/done ## measure us, our floors and other queues; a table and a picture (options: make bench ARGS="--full")
+	.venv-bench/bin/python -m bench $(ARGS)
 
 proto: $(VENV)/dev ## generate ratus/v1 from proto/
 	$(call generate,.)
@@ -102,4 +101,4 @@ breaking:
 	$(BUF) breaking .cache/proto.binpb --against .cache/against.binpb --path ratus
 
 clean: ## remove what make has made
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache build dist

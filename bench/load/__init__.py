@@ -1,0 +1,1 @@
+"""Generators of load and bare servers, each a process of its own that prints what it measured."""
