@@ -78,7 +78,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _rule(column: int, width: int) -> str:
-    return " " + "-" * (width - 1) + "-: " if _is_number(column) else " " + "-" * width + " "
+    return " " + "-" * (width - 1) + ": " if _is_number(column) else " " + "-" * width + " "
 
 
 def _is_number(column: int) -> bool:

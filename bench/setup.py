@@ -23,7 +23,7 @@ DURABLE: Final = {
     STANDALONE: "on disk, journal synced before the answer",
     REPLICA_SET: "on disk, majority, journal synced before the answer",
 }
-CACHE_MB: Final = 2048  # of each mongod
+MONGOD: Final = {"wiredTigerEngineRuntimeConfig": "cache_size=2048MB", "ttlMonitorSleepSecs": 60}
 START_SECONDS: Final = 20
 
 
@@ -49,10 +49,7 @@ class Bench:
                     [server] = self.stack.enter_context(replica_set(within=self.directory))
             except MissingMongod as missing:
                 raise Missing(str(missing)) from None
-            for name, value in (
-                ("wiredTigerEngineRuntimeConfig", f"cache_size={CACHE_MB}MB"),
-                ("ttlMonitorSleepSecs", 60),
-            ):
+            for name, value in MONGOD.items():
                 server.client.admin.command({"setParameter": 1, name: value})
             self._mongods[kind] = server
         return self._mongods[kind]
