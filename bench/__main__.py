@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from bench import batches, peers, picture, rest, unary
+from bench import batches, growth, peers, picture, rest, unary
 from bench.contenders import has_failed, say
 from bench.results import Row, save, table
 from bench.setup import Bench
@@ -25,6 +25,7 @@ SECTIONS: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "batches": batches.measure,
     "alone": unary.measure_alone,
     "peers": peers.measure,
+    "growth": growth.measure,
 }
 RESULTS: Final = Path(__file__).with_name("results")
 FULL_SECONDS: Final = 10.0

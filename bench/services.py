@@ -95,7 +95,14 @@ def nats(bench: Bench, stack: ExitStack) -> str:
 def redis(bench: Bench, stack: ExitStack) -> str:
     """Redis with an append-only file that is synced at every write; its URL."""
     program, where, port = find("redis-server", "redis-server"), directory(bench, stack), free_port()
-    options = {"bind": "127.0.0.1", "port": port, "dir": where, "save": "", "appendonly": "yes", "appendfsync": "always"}
+    options = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": where,
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": "always",
+    }
     run(stack, [program, *(word for name, value in options.items() for word in (f"--{name}", value))], where, port)
     return f"redis://127.0.0.1:{port}/0"
 

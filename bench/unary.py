@@ -11,15 +11,21 @@ from bench.setup import DURABLE, REPLICA_SET, SQLITE, STANDALONE, Bench, bare
 
 CALLERS: Final = 32
 STEPS: Final = 3  # of a full task
-ALONE: Final = 300  # rounds
+ROUNDS: Final = 300  # of requests alone
 GRACE: Final = 60.0  # seconds that a client may take beyond its measuring
 CYCLE: Final = Section(f"gRPC: InsertTask, ClaimTasks of one and CommitTask, {CALLERS} callers", "calls/s")
-ONE: Final = [Section(f"One {step} alone, p50", "ms") for step in ("insert", "claim", "commit")]
+ALONE_STEPS: Final = ("insert", "claim", "commit")
+ONE: Final = [Section(f"One {step} alone, p50", "ms") for step in ALONE_STEPS]
 
 
 def cycle(target: str, seconds: float, kind: str = "cycle", topics: int = 1) -> float:
     """Calls a second."""
     return float(client("bench.load.unary", target, seconds, CALLERS, kind, topics, timeout=seconds + GRACE))
+
+
+def alone(kind: str, port: int) -> list[float]:
+    """Median milliseconds of an insert, a claim and a commit."""
+    return [float(value) for value in client("bench.load.alone", kind, port, ROUNDS, timeout=GRACE).split()]
 
 
 def measure_cycle(bench: Bench) -> list[Row]:
@@ -44,9 +50,6 @@ def measure_cycle(bench: Bench) -> list[Row]:
 
 def measure_alone(bench: Bench) -> list[Row]:
     """REST and gRPC, on SQLite and a standalone MongoDB, and the bare servers."""
-
-    def alone(kind: str, port: int) -> list[float]:
-        return [float(value) for value in client("bench.load.alone", kind, port, ALONE, timeout=GRACE).split()]
 
     def floor(kind: str, server: str) -> Contender:
         def start(stack: ExitStack) -> Run:

@@ -72,16 +72,22 @@ async def consume(client: Client, count: Count) -> None:
 async def rate(parts: Sequence[Coroutine[Any, Any, None]], count: Count, seconds: float) -> float:
     """The lesser of what is inserted and acknowledged a second; what a part raises."""
     tasks = [asyncio.create_task(part) for part in parts]
-    done, _ = await asyncio.wait(tasks, timeout=WARM_UP, return_when=asyncio.FIRST_EXCEPTION)
+    await asyncio.wait(tasks, timeout=WARM_UP, return_when=asyncio.FIRST_EXCEPTION)
     inserted, acknowledged, begin = count.inserted, count.acknowledged, time.perf_counter()
     done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-    spent = time.perf_counter() - begin
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    full = min(count.inserted - inserted, count.acknowledged - acknowledged) / (time.perf_counter() - begin)
+    await end(tasks)
     for task in done:
         task.result()
-    return min(count.inserted - inserted, count.acknowledged - acknowledged) / spent
+    return full
+
+
+async def end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel tasks until they are done, as a client may swallow a cancellation."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=WARM_UP)
 
 
 async def singly(connect: Connect, address: str, seconds: float) -> list[float]:
@@ -115,8 +121,7 @@ async def dispatch(connect: Connect, address: str, seconds: float) -> list[float
                 spent.clear()  # it is not known yet whether the consumer listens
             await producer.put([b'"%s"' % CLOCK.pack(time.perf_counter()).hex().encode()])
             await asyncio.sleep(INTERVAL * random.uniform(0.5, 1.5))
-        listener.cancel()
-        await asyncio.wait({listener})
+        await end([listener])
     return quantiles(spent)
 
 

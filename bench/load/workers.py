@@ -20,9 +20,10 @@ import rq
 
 from bench.load import jobs
 from bench.load.calls import PAYLOAD
-from bench.load.drive import BATCH, CALLERS, INTERVAL, PAIRS, WARM_UP, quantiles
+from bench.load.drive import BATCH, CALLERS, INTERVAL, WARM_UP, quantiles
 
-AHEAD = 2_000  # tasks that may be sent and not acknowledged
+AHEAD = 64  # tasks that may be sent and not acknowledged, or if that is more, so many calls:
+AHEAD_CALLS = 5
 END_SECONDS = 60
 TEXT = PAYLOAD.decode()
 
@@ -72,6 +73,8 @@ class Rq:
 
 def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]:
     """Full tasks a second."""
+    broker.put(1)
+    wait_until(lambda: broker.left() == 0)  # the workers have started, and done what was left of the last run
     sent = [0] * threads
     over, room = threading.Event(), threading.Event()
 
@@ -85,7 +88,7 @@ def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]
         end = time.perf_counter() + span
         while True:
             left = broker.left()
-            (room.set if left < AHEAD else room.clear)()
+            (room.set if left < max(AHEAD, AHEAD_CALLS * size) else room.clear)()
             if (now := time.perf_counter()) >= end:
                 return sum(sent), sum(sent) - left, now
             time.sleep(INTERVAL)
@@ -97,7 +100,6 @@ def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]
         over.set()
         for producer in producers:
             producer.result()
-    wait_until(lambda: broker.left() == 0)
     return [min(inserted_ - inserted, acknowledged_ - acknowledged) / (end - begin)]
 
 
@@ -131,7 +133,7 @@ def main(kind: str, mode: str, url: str, seconds: float) -> None:
     elif mode == "singly":
         print(*rate(broker, CALLERS, 1, seconds))
     else:
-        print(*rate(broker, PAIRS, BATCH, seconds))
+        print(*rate(broker, 1, BATCH, seconds))
 
 
 if __name__ == "__main__":
