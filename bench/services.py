@@ -20,6 +20,7 @@ from tests.server import free_port
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 20
+PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian puts servers
 POSTGRES: Final = Path("/usr/lib/postgresql")
 CELERY: Final = "celery -A bench.load.celery_worker worker --concurrency 2 --loglevel ERROR --without-gossip"
 RQ: Final = "rq worker --worker-class rq.SimpleWorker --quiet bench --url"
@@ -32,7 +33,7 @@ def directory(bench: Bench, stack: ExitStack) -> Path:
 
 def find(program: str, package: str) -> str:
     """The path of a program, or Missing."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    found = shutil.which(program, path=PATH)
     if found is None:
         raise Missing(f"apt-get install {package}")
     return found

@@ -26,6 +26,7 @@ PAIRS = 4  # producers, and as many consumers
 AHEAD = 20_000  # tasks that may be inserted and not acknowledged
 WARM_UP = 1.0  # seconds
 INTERVAL = 0.02  # seconds between two dispatches
+LEAST = 2  # dispatches that have a median
 CLOCK = struct.Struct("d")
 
 
@@ -115,12 +116,14 @@ async def dispatch(connect: Connect, address: str, seconds: float) -> list[float
 
     async with connect(address, 2, 1) as [producer, consumer]:
         listener = asyncio.create_task(listen(consumer))
-        end = time.perf_counter() + WARM_UP + seconds
-        while not spent or time.perf_counter() < end:
-            if time.perf_counter() < end - seconds:
+        begin = time.perf_counter() + WARM_UP
+        while len(spent) < LEAST or time.perf_counter() < begin + seconds:
+            if time.perf_counter() < begin:
                 spent.clear()  # it is not known yet whether the consumer listens
             await producer.put([b'"%s"' % CLOCK.pack(time.perf_counter()).hex().encode()])
-            await asyncio.sleep(INTERVAL * random.uniform(0.5, 1.5))
+            await asyncio.wait({listener}, timeout=INTERVAL * random.uniform(0.5, 1.5))
+            if listener.done():
+                listener.result()
         await end([listener])
     return quantiles(spent)
 

@@ -1,13 +1,10 @@
-"""What the workers of Celery and RQ run, and the application of Celery, which finds Redis through the environment."""
+"""What the workers of Celery and RQ run."""
 
-import os
 import time
 from pathlib import Path
+from typing import Final
 
-from celery import Celery
-
-REDIS = "BENCH_REDIS"  # the URL
-PREFETCH = 16  # tasks that each of two processes may hold, so that 32 are under way
+REDIS: Final = "BENCH_REDIS"  # the variable of the environment that has the URL
 
 
 def work(payload: str, sent: float, where: str) -> None:
@@ -15,17 +12,3 @@ def work(payload: str, sent: float, where: str) -> None:
     if where:
         with Path(where).open("a") as file:
             file.write(f"{(time.perf_counter() - sent) * 1000}\n")
-
-
-def application() -> Celery:
-    """Tasks are acknowledged once they have run, and their results go nowhere."""
-    app = Celery("bench", broker=os.environ.get(REDIS))
-    app.conf.update(
-        task_ignore_result=True,
-        task_acks_late=True,
-        worker_prefetch_multiplier=PREFETCH,
-        broker_connection_retry_on_startup=True,
-        broker_pool_limit=64,
-    )
-    app.task(work, name="work")
-    return app

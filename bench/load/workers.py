@@ -20,6 +20,7 @@ import rq
 
 from bench.load import jobs
 from bench.load.calls import PAYLOAD
+from bench.load.celery_worker import application
 from bench.load.drive import BATCH, CALLERS, INTERVAL, WARM_UP, quantiles
 
 AHEAD = 64  # tasks that may be sent and not acknowledged, or if that is more, so many calls:
@@ -43,7 +44,7 @@ class Celery:
 
     def __init__(self, url: str) -> None:
         os.environ[jobs.REDIS] = url
-        self._task = jobs.application().tasks["work"]
+        self._task = application().tasks["work"]
         self._redis = redis.Redis.from_url(url)
 
     def put(self, count: int, where: str = "") -> None:
