@@ -5,16 +5,14 @@
 
 import argparse
 import contextlib
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from bench import batches, growth, peers, picture, rest, unary
+from bench import batches, growth, late, peers, picture, rest, streams, unary
+from bench.about import about
 from bench.contenders import has_failed, say
 from bench.results import Row, save, table
 from bench.setup import Bench
@@ -25,19 +23,21 @@ SECTIONS: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "batches": batches.measure,
     "alone": unary.measure_alone,
     "peers": peers.measure,
+    "late": late.measure,
+    "streams": streams.measure,
     "growth": growth.measure,
 }
+ONLY_FULL: Final = ("late", "streams")  # that is, or asked for
 RESULTS: Final = Path(__file__).with_name("results")
-FULL_SECONDS: Final = 10.0
+FULL_SECONDS: Final = 5.0
 FULL_RUNS: Final = 5
 FULL_STORED: Final = 10_000_000
-PACKAGES: Final = ("grpcio", "uvicorn", "apsw", "pymongo")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options; those that are not given follow from `--full`."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; or all")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--full", action="store_true", help="more and longer runs, and millions of stored tasks")
     parser.add_argument("--runs", type=int)
     parser.add_argument("--seconds", type=float, help="of a run")
@@ -58,18 +58,9 @@ def bench(options: argparse.Namespace, directory: Path, stack: contextlib.ExitSt
     return Bench(directory, stack, **{**full, **{name: value for name, value in given.items() if value is not None}})
 
 
-def about() -> dict[str, str]:
-    """On what it is measured."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    system = f"{platform.system()} {platform.release()}"
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{len(models)} × {models[0] if models else platform.machine()}, {system}",
-        "versions": ", ".join(
-            [f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in PACKAGES)]
-        ),
-    }
+def sections(*, full: bool) -> list[str]:
+    """Those that are measured when none is named."""
+    return [name for name in SECTIONS if full or name not in ONLY_FULL]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir=options.directory)))
         setup = bench(options, directory.absolute(), stack)
-        for name in options.sections or SECTIONS:
+        for name in options.sections or sections(full=options.full):
             rows += SECTIONS[name](setup)
     options.results.mkdir(exist_ok=True)
     kept = options.results / f"{told['date'][:16].replace(' ', '-').replace(':', '')}.json"

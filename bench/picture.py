@@ -1,6 +1,6 @@
 """The table as a picture: a chart for every section, a bar for the median, a line from the least to the most.
 
-`python -m bench.picture RESULTS.json PICTURE.svg` draws what was kept.
+`python -m bench.picture RESULTS.json PICTURE.svg [TITLE …]` draws what was kept, or the sections whose titles begin so.
 """
 
 import sys
@@ -68,4 +68,5 @@ def _kind(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[2]), *load(Path(sys.argv[1])))
+    told, kept = load(Path(sys.argv[1]))
+    draw(Path(sys.argv[2]), told, [row for row in kept if row.section.startswith(tuple(sys.argv[3:]) or "")])

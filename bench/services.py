@@ -129,11 +129,17 @@ def _python(command: str) -> list[str]:
     return [sys.executable, str(Path(sys.executable).with_name(script)), *words]
 
 
-def postgresql(bench: Bench, stack: ExitStack) -> str:
-    """PostgreSQL with its defaults, which sync at every commit; its URL. As root it runs as the user postgres."""
-    programs = sorted(POSTGRES.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+def postgresql_program(name: str) -> Path:
+    """The path of a program of the newest PostgreSQL, or Missing."""
+    programs = sorted(POSTGRES.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     if not programs:
         raise Missing("apt-get install postgresql")
+    return programs[-1]
+
+
+def postgresql(bench: Bench, stack: ExitStack) -> str:
+    """PostgreSQL with its defaults, which sync at every commit; its URL. As root it runs as the user postgres."""
+    initialize, program = postgresql_program("initdb"), postgresql_program("postgres")
     user = "postgres" if os.geteuid() == 0 else None
     # The directories of the bench are our own, and this server is of another user.
     where, port = directory(bench, stack), free_port()
@@ -141,10 +147,10 @@ def postgresql(bench: Bench, stack: ExitStack) -> str:
         bench.directory.chmod(0o711)
         os.chown(where, pwd.getpwnam(user).pw_uid, -1)
     data = where / "data"
-    initdb = [programs[-1], "-D", data, "-U", "bench", "--auth", "trust", "--no-sync"]
+    initdb = [initialize, "-D", data, "-U", "bench", "--auth", "trust", "--no-sync"]
     done = subprocess.run(initdb, user=user, capture_output=True, text=True)
     if done.returncode:
         raise Failed(f"initdb: {done.stderr.strip()[-300:]!r}")
-    server = [programs[-1].with_name("postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", where]
+    server = [program, "-D", data, "-p", port, "-h", "127.0.0.1", "-k", where]
     run(stack, server, where, port, user)
     return f"postgresql://bench@127.0.0.1:{port}/postgres"

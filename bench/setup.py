@@ -34,7 +34,7 @@ class Bench:
     directory: Path
     stack: ExitStack
     runs: int = 3
-    seconds: float = 4
+    seconds: float = 2
     stored: int = 200_000  # tasks in a store that is large
     few: int = 10_000  # and in one that is small
     _mongods: dict[str, Mongod] = field(default_factory=dict)
