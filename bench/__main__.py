@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -67,14 +68,14 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, keep, draw; 1 if a contender has failed."""
     options = parse(arguments)
     told, rows = about(), list[Row]()
+    options.results.mkdir(exist_ok=True)
+    kept = options.results / f"{told['date'][:16].replace(' ', '-').replace(':', '')}.json"
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir=options.directory)))
         setup = bench(options, directory.absolute(), stack)
         for name in options.sections or sections(full=options.full):
             rows += SECTIONS[name](setup)
-    options.results.mkdir(exist_ok=True)
-    kept = options.results / f"{told['date'][:16].replace(' ', '-').replace(':', '')}.json"
-    save(kept, told, rows)
+            save(kept, told, rows)
     drawn = options.picture or kept.with_suffix(".svg")
     picture.draw(drawn, told, rows)
     print("\n".join((*told.values(), "", table(rows))))
@@ -83,4 +84,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     sys.exit(main(sys.argv[1:]))
