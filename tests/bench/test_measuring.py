@@ -11,30 +11,48 @@ from bench import batches, fill, peers, raw, services, unary
 from bench.contenders import compare
 from bench.results import Row, load
 from bench.setup import SQLITE, Bench, bare
+from tests.server import Server
 
 SECONDS = 0.2
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
-        yield Bench(tmp_path, stack, runs=1, seconds=SECONDS)
+        yield Bench(tmp_path_factory.mktemp("bench"), stack, runs=1, seconds=SECONDS)
 
 
-def test_every_way_of_ours(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unary, "ROUNDS", 3)
+@pytest.fixture(scope="module")
+def server(bench: Bench) -> Iterator[Server]:
+    """With a few tasks stored."""
     with contextlib.ExitStack() as stack:
         queue = bench.queue(SQLITE)
         fill.fill(queue, fill.mixed(100, [fill.TOPIC, fill.BACKLOG]))
-        server = queue.serve(stack)
-        assert unary.cycle(server.target, SECONDS) > 0
-        assert batches.drive(server.target, SECONDS) > 0
-        assert batches.drive(server.target, SECONDS, "--work", "--payload", 1000, "--topics", 3) > 0
-        faces = (("rest", server.port), ("grpc", server.grpc_port))
-        assert all(value > 0 for face in faces for value in unary.alone(*face))
+        yield queue.serve(stack)
+    assert not list(bench.directory.glob(f"{queue.name}*"))
+
+
+def test_unary_calls(server: Server) -> None:
+    assert unary.cycle(server.target, SECONDS, topics=3) > 0
+
+
+@pytest.mark.parametrize("options", [[], ["--work", "--payload", "1000", "--topics", "3"]])
+def test_batches(server: Server, options: list[str]) -> None:
+    assert batches.drive(server.target, SECONDS, *options) > 0
+
+
+@pytest.mark.parametrize("face", ["rest", "grpc"])
+def test_requests_alone(server: Server, face: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unary, "ROUNDS", 3)
+    spent = unary.alone(face, server.port if face == "rest" else server.grpc_port)
+    assert len(spent) == 3
+    assert all(value > 0 for value in spent)
+
+
+def test_dispatch(bench: Bench) -> None:
+    with contextlib.ExitStack() as stack:
         p50, p99 = peers.dispatch(bench, bench.queue(SQLITE).serve(stack).target)
-        assert 0 < p50 <= p99
-    assert not list(bench.directory.glob("*.db*"))
+    assert 0 < p50 <= p99
 
 
 def test_floors(bench: Bench) -> None:
