@@ -25,8 +25,11 @@ BATCH = 100
 PAIRS = 4  # producers, and as many consumers
 AHEAD = 20_000  # tasks that may be inserted and not acknowledged
 WARM_UP = 1.0  # seconds
-INTERVAL = 0.02  # seconds between two dispatches
+INTERVAL = 0.04  # seconds between two dispatches
+WINDOW = 10  # tasks that an idle consumer may be given at once
 LEAST = 2  # dispatches that have a median
+LEAST_TASKS = 32  # before a rate is told, however long they take
+LEAST_SECONDS = 60
 CLOCK = struct.Struct("d")
 
 
@@ -76,11 +79,15 @@ async def rate(parts: Sequence[Coroutine[Any, Any, None]], count: Count, seconds
     await asyncio.wait(tasks, timeout=WARM_UP, return_when=asyncio.FIRST_EXCEPTION)
     inserted, acknowledged, begin = count.inserted, count.acknowledged, time.perf_counter()
     done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-    full = min(count.inserted - inserted, count.acknowledged - acknowledged) / (time.perf_counter() - begin)
+    while (full := min(count.inserted - inserted, count.acknowledged - acknowledged)) < LEAST_TASKS and not done:
+        if time.perf_counter() > begin + seconds + LEAST_SECONDS:
+            raise TimeoutError(f"{full} tasks in {LEAST_SECONDS} s")
+        done, _ = await asyncio.wait(tasks, timeout=INTERVAL, return_when=asyncio.FIRST_EXCEPTION)
+    spent = time.perf_counter() - begin
     await end(tasks)
     for task in done:
         task.result()
-    return full
+    return full / spent
 
 
 async def end(tasks: Sequence["asyncio.Task[None]"]) -> None:
@@ -114,7 +121,7 @@ async def dispatch(connect: Connect, address: str, seconds: float) -> list[float
                 spent.append((arrival - CLOCK.unpack(bytes.fromhex(body.strip(b'"').decode()))[0]) * 1000)
                 await client.done([handle])
 
-    async with connect(address, 2, 1) as [producer, consumer]:
+    async with connect(address, 2, WINDOW) as [producer, consumer]:
         listener = asyncio.create_task(listen(consumer))
         begin = time.perf_counter() + WARM_UP
         while len(spent) < LEAST or time.perf_counter() < begin + seconds:

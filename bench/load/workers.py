@@ -21,7 +21,7 @@ import rq
 from bench.load import jobs
 from bench.load.calls import PAYLOAD
 from bench.load.celery_worker import application
-from bench.load.drive import BATCH, CALLERS, INTERVAL, WARM_UP, quantiles
+from bench.load.drive import BATCH, CALLERS, INTERVAL, LEAST_SECONDS, LEAST_TASKS, WARM_UP, quantiles
 
 AHEAD = 64  # tasks that may be sent and not acknowledged, or if that is more, so many calls:
 AHEAD_CALLS = 5
@@ -98,10 +98,15 @@ def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]
         producers = [pool.submit(produce, number) for number in range(threads)]
         inserted, acknowledged, begin = watch(WARM_UP)
         inserted_, acknowledged_, end = watch(seconds)
+        while (full := min(inserted_ - inserted, acknowledged_ - acknowledged)) < LEAST_TASKS:
+            if end > begin + seconds + LEAST_SECONDS:
+                over.set()
+                raise TimeoutError(f"{full} tasks in {LEAST_SECONDS} s")
+            inserted_, acknowledged_, end = watch(INTERVAL)
         over.set()
         for producer in producers:
             producer.result()
-    return [min(inserted_ - inserted, acknowledged_ - acknowledged) / (end - begin)]
+    return [full / (end - begin)]
 
 
 def dispatch(broker: Broker, seconds: float) -> list[float]:

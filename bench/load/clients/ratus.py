@@ -17,26 +17,27 @@ TIMEOUT = Duration(seconds=60)
 class Ratus:
     """One caller."""
 
-    def __init__(self, calls: Calls, window: int) -> None:
-        self._calls = calls
+    def __init__(self, inserting: Calls, working: Calls, window: int) -> None:
+        self._inserting = inserting
+        self._working = working
         self._window = window
         self._stream: Any = None
 
     async def put(self, bodies: Sequence[bytes]) -> None:
         tasks = [task("bench", body) for body in bodies]
-        await self._calls.inserts(tasks_pb.InsertTasksRequest(tasks=tasks).SerializeToString())
+        await self._inserting.inserts(tasks_pb.InsertTasksRequest(tasks=tasks).SerializeToString())
 
     async def take(self, limit: int) -> Sequence[tuple[task_pb2.Task, bytes]]:
         if self._stream is None:
             request = promises_pb.PollRequest(topics=["bench"], max_in_flight=self._window, timeout=TIMEOUT)
-            self._stream = self._calls.poll(request.SerializeToString())
+            self._stream = self._working.poll(request.SerializeToString())
         while True:
             answer = await self._stream.read()
             if answer.tasks:  # else a heartbeat
                 return [(task, task.payload) for task in answer.tasks]
 
     async def done(self, handles: Sequence[task_pb2.Task]) -> None:
-        await self._calls.commits(commits(list(handles)).SerializeToString())
+        await self._working.commits(commits(list(handles)).SerializeToString())
 
 
 @asynccontextmanager
@@ -46,6 +47,4 @@ async def connect(address: str, count: int, batch: int) -> AsyncIterator[list[Ra
     async with channel(targets[0]) as inserting, channel(targets[-1]) as working:
         await inserting.channel_ready()
         await working.channel_ready()
-        calls = Calls(inserting)
-        calls.poll = Calls(working).poll
-        yield [Ratus(calls, batch) for _ in range(count)]
+        yield [Ratus(Calls(inserting), Calls(working), batch) for _ in range(count)]
