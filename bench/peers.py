@@ -11,7 +11,7 @@ from bench.setup import DURABLE, REPLICA_SET, SQLITE, Bench
 
 GRACE: Final = 120.0  # seconds that a client may take beyond its measuring
 SINGLY: Final = Section("Full tasks one by one, 32 at once", "full tasks/s")
-BATCHED: Final = Section("Full tasks in batches of 100, inserting and consuming at once", "full tasks/s")
+BATCHED: Final = Section("Full tasks in batches of 100, all at once", "full tasks/s")
 DISPATCH: Final = [Section(f"From insert to an idle consumer, {name}", "ms") for name in ("p50", "p99")]
 
 Service = Callable[[Bench, ExitStack], str]
