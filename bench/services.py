@@ -16,7 +16,7 @@ from typing import Final
 from bench.contenders import Failed, Missing
 from bench.load.jobs import REDIS
 from bench.setup import Bench
-from tests.server import free_port
+from tests.ports import free_port
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 20
