@@ -40,13 +40,14 @@ format: $(VENV)/dev ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev ## measure: REST (needs wrk), growth, latency, streams
+bench: $(VENV)/dev ## measure: REST (needs wrk), growth, latency, streams, the Python client
 	$(BIN)/python -m bench.rest
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.latency --engine mongodb
 	$(BIN)/python -m bench.latency --engine mongodb --across
 	$(BIN)/python -m bench.streams
+	$(BIN)/python -m bench.client
 	$(BIN)/python -m bench.leaks
 
 proto: $(VENV)/dev ## generate ratus/v1 from proto/

@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
-from weakref import WeakSet
 
 import ratus
 from ratus.client import payloads
@@ -89,7 +88,7 @@ class ClaimOptions(TypedDict, total=False):
 class Queue(RemoteCalls):
     """A client of a Ratus server, for asynchronous code; see `connect`.
 
-    Its methods are the calls of the services, and `insert`, `upsert`, `commit`, `claim`, `subscribe` and `worker`,
+    Its methods are the calls of the services, and `insert`, `upsert`, `claim`, `subscribe`, `worker` and `run`,
     which are made for everyday use. All may be used by any number of coroutines at once.
     """
 
@@ -100,7 +99,7 @@ class Queue(RemoteCalls):
         self._producer = producer
         self._inserter = Inserter(connection)
         self._claims: Keeper[Any] = Keeper(connection)
-        self._feeds: WeakSet[Feed[Any]] = WeakSet()
+        self._feeds: list[Feed[Any]] = []
         self._workers: list[Worker[Any]] = []
 
     async def __aenter__(self) -> Self:
@@ -113,7 +112,7 @@ class Queue(RemoteCalls):
 
     async def close(self) -> None:
         """Give back what subscriptions hold, finish what is under way, and close the connection."""
-        feeds = list(self._feeds)
+        feeds = self._feeds
         await asyncio.gather(*(feed.abandon() for feed in feeds))
         closes = [self._inserter.close, self._claims.committer.close, *(feed.keeper.committer.close for feed in feeds)]
         with contextlib.suppress(TimeoutError):
@@ -310,7 +309,7 @@ class Queue(RemoteCalls):
             release_on_close=release_on_close,
         )
         feed = Feed(self._servers, request, make, extend=extend)
-        self._feeds.add(feed)
+        self._feeds = [feed for feed in self._feeds if not feed.is_over] + [feed]
         return feed
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -100,12 +101,12 @@ class Connection:
         self._patience = patience
         self._options = (*OPTIONS, ("grpc.primary_user_agent", user_agent)) if user_agent else OPTIONS
         self._opened: list[Link] = []
-        self._closed = False
+        self.is_closed = False
         self._current = random.randrange(len(targets))  # noqa: S311 (it only spreads the load)
 
     async def close(self) -> None:
         """Cancel what is under way and close the channels; StorageUnavailable for who still waits."""
-        self._closed = True
+        self.is_closed = True
         for link in self._opened:
             await link.channel.close()
 
@@ -113,13 +114,14 @@ class Connection:
         self, method: Callable[[Link], Any], request: Any, *, timeout: float = TIMEOUT, repeat: bool = False
     ) -> Any:
         """The answer of a method; with `repeat`, it may be carried out more than once. RatusError."""
-        async for time_is_up in self.attempts():
+        patience = self.patience()
+        while True:
             try:
                 return await self.attempt(method, request, timeout)
             except Unavailable as error:
-                if time_is_up() or not (repeat or isinstance(error, Draining)):  # what drains has not begun
+                safe = repeat or isinstance(error, Draining)  # what drains has not begun
+                if not safe or not await patience.again():
                     raise
-        raise AssertionError("unreachable")
 
     async def attempt(self, method: Callable[[Link], Any], request: Any, timeout: float) -> Any:
         """The answer of a method, once there is a connection; it is called once. RatusError."""
@@ -134,17 +136,13 @@ class Connection:
         except grpc.aio.UsageError as error:
             raise StorageUnavailable(_CLOSED) from error
 
-    async def attempts(self) -> AsyncIterator[Callable[[], bool]]:
-        """Pauses between attempts, which grow and vary; what comes tells whether patience is over."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience
-        for pause in pauses():
-            yield lambda: self._closed or loop.time() >= end
-            await asyncio.sleep(pause)
+    def patience(self) -> "Patience":
+        """The patience for one call, from now on."""
+        return Patience(self, self._patience)
 
     async def link(self, patience: float | None = None) -> Link:
         """The link to use, once it is connected; StorageUnavailable if none is in time, `math.inf` for ever."""
-        if self._closed:
+        if self.is_closed:
             raise StorageUnavailable(_CLOSED)
         links = self.links()
         for offset in range(len(links)):
@@ -163,7 +161,7 @@ class Connection:
         finally:
             for wait in waits:
                 wait.cancel()
-        if self._closed or any(wait.exception() for wait in done):
+        if self.is_closed or any(wait.exception() for wait in done):
             raise StorageUnavailable(_CLOSED)
         if not done:
             raise StorageUnavailable(f"the server cannot be reached at {', '.join(self.targets)}")
@@ -181,6 +179,22 @@ class Connection:
         if not self._opened:
             self._opened = [Link(target, self._tls, self._options) for target in self.targets]
         return self._opened
+
+
+class Patience:
+    """How long to go on with a call that fails."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + seconds
+        self._pauses = pauses()
+
+    async def again(self) -> bool:
+        """Pause before the next attempt; False, at once, when there is to be none."""
+        if self._connection.is_closed or time.monotonic() >= self._end:
+            return False
+        await asyncio.sleep(next(self._pauses))
+        return True
 
 
 class OneAttempt:
