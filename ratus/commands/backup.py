@@ -11,8 +11,9 @@ import click
 from ratus.commands.failures import Failure
 from ratus.commands.files import NewFile
 from ratus.commands.options import Server, printed, remote
-from ratus.commands.output import Output, mebibytes
+from ratus.commands.output import Output
 from ratus.commands.progress import bar
+from ratus.sizes import size_text
 
 if TYPE_CHECKING:
     from ratus.commands.connection import Client
@@ -54,7 +55,7 @@ def command(server: Server, out: Output, file: Path, force: bool) -> None:
         new.finish()
     seconds = time.monotonic() - begin
     if out.human:
-        out.say(f"copied {mebibytes(size)} to {file} in {seconds:.1f} s")
+        out.say(f"copied {size_text(size)} to {file} in {seconds:.1f} s")
     else:
         out.json({"file": str(file.absolute()), "bytes": size, "seconds": round(seconds, 3)})
 
@@ -68,7 +69,7 @@ async def _fetch(client: "Client", file: BinaryIO) -> int:
             file.write(data)
             first = first or data[: len(_HEADER)]
             done += len(data)
-            shown.show(done, f"{mebibytes(done)} of {mebibytes(total)}", total)
+            shown.show(done, f"{size_text(done)} of {size_text(total)}", total)
     if done != total or first != _HEADER:
         raise Failure(f"the copy is not complete: {done} of {total} bytes; try again")
     return done

@@ -10,7 +10,6 @@ import msgspec
 
 from ratus import times
 from ratus.commands.parameters import state_name
-from ratus.config import MIB
 from ratus.model import Task
 
 if TYPE_CHECKING:
@@ -119,8 +118,3 @@ def short(payload: bytes) -> str:
     """The begin of a payload."""
     text = payload[: 4 * LONG].decode(errors="replace")
     return text if len(text) <= LONG and len(payload) <= 4 * LONG else f"{text[:LONG]}…"
-
-
-def mebibytes(size: int) -> str:
-    """A size as people read it."""
-    return f"{size / MIB:,.1f} MiB"

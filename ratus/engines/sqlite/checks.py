@@ -10,6 +10,7 @@ import apsw
 from ratus.config import MIB
 from ratus.engines.sqlite import schema
 from ratus.model import Check, Outcome
+from ratus.sizes import size_text
 
 _LARGE_WAL: Final = 256 * MIB
 _LITTLE_ROOM: Final = 1024 * MIB
@@ -31,7 +32,7 @@ SELECT count(DISTINCT topic) FROM (
 def of_memory(db: apsw.Connection, entries: Sequence[None]) -> list[list[Check]]:
     """Checks of a database in memory."""
     size = db.pragma("page_count") * db.pragma("page_size")
-    detail = f"{mebibytes(size)} in memory, nothing is kept after the end; SQLite {apsw.sqlite_lib_version()}"
+    detail = f"{size_text(size)} in memory, nothing is kept after the end; SQLite {apsw.sqlite_lib_version()}"
     return [[Check("database", Outcome.OK, detail)] for _ in entries]
 
 
@@ -48,7 +49,7 @@ def of_file(path: str, *, thorough: bool) -> list[Check]:
 def _database(db: apsw.Connection, path: str) -> Check:
     free = db.pragma("freelist_count") * db.pragma("page_size")
     detail = (
-        f"{os.path.abspath(path)}: {mebibytes(os.path.getsize(path))}, of which {mebibytes(free)} are free; "
+        f"{os.path.abspath(path)}: {size_text(os.path.getsize(path))}, of which {size_text(free)} are free; "
         f"schema {db.pragma('user_version')}, SQLite {apsw.sqlite_lib_version()}"
     )
     return Check("database", Outcome.OK, detail)
@@ -63,13 +64,13 @@ def _journal(db: apsw.Connection, path: str) -> Check:
     except FileNotFoundError:
         return Check("journal", Outcome.FAILED, "the -wal file is gone, whose writes are lost: restore a backup")
     if size > _LARGE_WAL:
-        return Check("journal", Outcome.WARNING, f"{mebibytes(size)}: something reads for long, such as a backup")
-    return Check("journal", Outcome.OK, mebibytes(size))
+        return Check("journal", Outcome.WARNING, f"{size_text(size)}: something reads for long, such as a backup")
+    return Check("journal", Outcome.OK, size_text(size))
 
 
 def _room(path: str) -> Check:
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
-    detail = f"{mebibytes(free)} free"
+    detail = f"{size_text(free)} free"
     if free < _LITTLE_ROOM:
         return Check("disk", Outcome.WARNING, f"{detail}: make room")
     if free < os.path.getsize(path):
@@ -95,8 +96,3 @@ def _counts(db: apsw.Connection) -> Check:
     if wrong:
         return Check("counts", Outcome.FAILED, f"of {wrong} topics the counts are not those of their tasks")
     return Check("counts", Outcome.OK, "those of all topics are right")
-
-
-def mebibytes(size: int) -> str:
-    """A size as people read it."""
-    return f"{size / MIB:,.1f} MiB"
