@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TooLarge,
         TooMany,
         Unavailable,
+        Unsupported,
     )
     from ratus.model import (
         ClaimRequest,
@@ -90,6 +91,7 @@ __all__ = [
     "Topic",
     "TopicStats",
     "Unavailable",
+    "Unsupported",
     "Updated",
     "Worker",
     "WorkerOptions",

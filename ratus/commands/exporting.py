@@ -26,7 +26,7 @@ from ratus.errors import NotFound
 if TYPE_CHECKING:
     from ratus.commands.connection import Client
 
-_INTERVAL: Final = 1.0  # seconds between bookmarks
+_INTERVAL: Final = 0.2  # seconds between bookmarks
 
 
 class Progress(msgspec.Struct):

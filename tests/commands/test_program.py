@@ -1,11 +1,14 @@
 """The program as a whole: what it loads, its help, its completion."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ratus.cli import cli
+from ratus.commands.failures import Exit
 from tests.commands.conftest import PROGRAM, Ratus
 from tests.server import run
 
@@ -31,6 +34,13 @@ def test_help_tells_all_commands() -> None:
         assert f"\n  {name} " in help
     assert "..." not in help.split("Commands:")[1]  # every command says in a line what it does
     assert "Exit codes: 0 done" in help
+
+
+def test_the_docs_name_all_commands_and_exit_codes() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for name in cli.list_commands(None):  # type: ignore[arg-type]
+        assert f"`{name}`" in text or f"`ratus {name}`" in text
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == [*Exit, 0]
 
 
 @pytest.mark.parametrize("name", cli.list_commands(None))  # type: ignore[arg-type]

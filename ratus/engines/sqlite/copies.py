@@ -51,7 +51,8 @@ class Copies:
 
     def _ended(self, thread: "asyncio.Task[BinaryIO]") -> None:
         self._threads.discard(thread)
-        thread.exception()  # somebody else's, or nobody's once the caller is gone
+        if not thread.cancelled():
+            thread.exception()  # it is the caller's, or nobody's once the caller is gone
 
     def _make(self, stop: threading.Event) -> BinaryIO:
         try:
