@@ -52,7 +52,7 @@ class Lines:
                 return
 
     def batches(self) -> Iterator[Batch]:
-        """The batches, each with a task at least; Failure for a line that is none."""
+        """The batches, of up to 1,000 tasks and some MiB each; Failure for a line that is no task."""
         batch, size = Batch(), 0
         while text := self._read():
             if text.strip():
