@@ -147,6 +147,7 @@ class Import:
 
     async def run(self, size: int | None) -> bool:
         """Import to the end; False if it was interrupted before. Failure."""
+        await self._client.calls.get_server_info()  # at first the server must be there, later it may come and go
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, number)

@@ -139,6 +139,13 @@ def test_a_file_that_has_changed_is_not_gone_on_with(ratus: Ratus, tmp_path: Pat
     assert "import it anew" in ratus("import", str(file), "--resume", code=1).stderr
 
 
+def test_without_a_server_it_does_not_wait(ratus: Ratus, numbers: Path) -> None:
+    result = ratus("import", str(numbers), "--target", "127.0.0.1:1", code=5)
+    assert "cannot reach 127.0.0.1:1" in result.stderr
+    assert "--resume" not in result.stderr  # which only an import that has begun to wait would say
+    assert sorted(file.name for file in numbers.parent.iterdir()) == [numbers.name]
+
+
 def test_an_import_outlasts_a_restart_of_the_server(tmp_path: Path) -> None:
     file = write(tmp_path / "tasks.ndjson", 60_000)
     with Server(tmp_path / "log", "--sqlite-path", str(tmp_path / "q.db")) as server:
