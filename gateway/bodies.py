@@ -13,28 +13,12 @@ from msgspec import Raw, Struct, field
 
 from gateway import queries
 from ratus.errors import BadRequest
+from ratus.forms import TaskBody, task_input
 from ratus.model import ClaimRequest, Commit, Extension, Promise, TaskInput
 from ratus.rules import each
 from ratus.times import parse_duration, parse_time
 
 B = TypeVar("B")
-
-
-class TaskBody(Struct, kw_only=True):
-    """A task to insert or upsert."""
-
-    id: str | None = field(name="_id", default=None)
-    topic: str | None = None
-    state: int | None = None
-    nonce: str | None = None
-    producer: str | None = None
-    consumer: str | None = None
-    produced: str | None = None
-    scheduled: str | None = None
-    consumed: str | None = None
-    deadline: str | None = None
-    payload: Raw = Raw()
-    defer: str | None = None
 
 
 class TasksBody(Struct, kw_only=True):
@@ -110,13 +94,13 @@ def task(body: bytes, topic: str, id: str) -> TaskInput:
     given = _decode(_task, body)
     if given.id and given.id != id:
         raise BadRequest("task ID is inconsistent with the path parameter", field="id", bare=True)
-    return _task_input(given, topic, id)
+    return task_input(given, topic, id)
 
 
 def tasks(body: bytes, topic: str) -> list[TaskInput]:
     """The batch of tasks of a body on the path of this topic; errors name the entry."""
     given = _decode(_tasks, body).data or []
-    return each(given, "tasks", lambda entry: _task_input(entry, topic, entry.id or ""))
+    return each(given, "tasks", lambda entry: task_input(entry, topic, entry.id or ""))
 
 
 def promise(body: bytes, query: Mapping[str, str], id: str = "") -> Promise:
@@ -206,23 +190,6 @@ def _commit_of(given: CommitBody, id: str) -> Commit:
         topic=given.topic or "",
         state=given.state,
         scheduled=parse_time(given.scheduled, "scheduled") if given.scheduled else None,
-        payload=bytes(given.payload) or None,
-        defer=parse_duration(given.defer, "defer") if given.defer else None,
-    )
-
-
-def _task_input(given: TaskBody, topic: str, id: str) -> TaskInput:
-    return TaskInput(
-        id=id,
-        topic=given.topic or topic,
-        state=given.state,
-        nonce=given.nonce or "",
-        producer=given.producer or "",
-        consumer=given.consumer or "",
-        produced=parse_time(given.produced, "produced") if given.produced else None,
-        scheduled=parse_time(given.scheduled, "scheduled") if given.scheduled else None,
-        consumed=parse_time(given.consumed, "consumed") if given.consumed else None,
-        deadline=parse_time(given.deadline, "deadline") if given.deadline else None,
         payload=bytes(given.payload) or None,
         defer=parse_duration(given.defer, "defer") if given.defer else None,
     )

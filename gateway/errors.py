@@ -16,6 +16,7 @@ from ratus.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unsupported,
 )
 
 STATUSES: Final[dict[type[RatusError], int]] = {
@@ -25,6 +26,7 @@ STATUSES: Final[dict[type[RatusError], int]] = {
     TooLarge: 413,
     TooMany: 429,
     ClientClosed: 499,
+    Unsupported: 501,
     Unavailable: 503,
 }
 

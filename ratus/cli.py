@@ -1,6 +1,7 @@
 """The command line. Every option has an environment variable of the same name in capitals."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +11,9 @@ import click
 
 import ratus
 from ratus import logs, supervisor, times
+from ratus.commands.failures import Exit
+from ratus.commands.group import LazyGroup
+from ratus.commands.parameters import DURATION
 from ratus.config import (
     ChoreSettings,
     GatewaySettings,
@@ -22,7 +26,7 @@ from ratus.config import (
     TargetTLS,
     TLSSettings,
 )
-from ratus.errors import BadRequest, StartError
+from ratus.errors import StartError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,22 +34,27 @@ ENGINES: Final = ("sqlite", "mongodb", "memory", "memdb")
 _DEFAULTS: Final = ServeSettings()
 
 
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            duration = times.parse_duration(value)
-        except BadRequest as error:
-            self.fail(f"{error.description}; write it as 10s, 1h30m or 300ms", param, ctx)
-        if duration < timedelta(0):
-            self.fail("must not be negative", param, ctx)
-        return duration
-
-
-DURATION: Final = _Duration()
+COMMANDS: Final = {
+    name: f"ratus.commands.{module}"
+    for name, module in (
+        ("push", "push"),
+        ("claim", "claim"),
+        ("commit", "commit"),
+        ("work", "work"),
+        ("topics", "topics"),
+        ("tasks", "tasks"),
+        ("promises", "promises"),
+        ("delete", "delete"),
+        ("watch", "watch"),
+        ("import", "importing"),
+        ("export", "exporting"),
+        ("backup", "backup"),
+        ("doctor", "doctor"),
+        ("completion", "completion"),
+    )
+}
+EPILOG: Final = """Exit codes: 0 done; 1 failed; 2 wrong usage, or refused as malformed; 3 not found, or nothing due;
+4 conflict; 5 unavailable, try again; 130 interrupted."""
 PORT: Final = click.IntRange(0, 65535)
 
 
@@ -105,7 +114,12 @@ def _target_tls(given: dict[str, Any]) -> TargetTLS | None:
     return TargetTLS(ca, cert, key) if given["target_tls"] or ca or cert else None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    modules=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
 @click.version_option(ratus.__version__, prog_name="ratus", message="%(prog)s %(version)s")
 def cli() -> None:
     """Ratus, a durable task queue server.
@@ -113,7 +127,8 @@ def cli() -> None:
     Producers push tasks with the time they are to run. Consumers promise to execute the next due task of a topic
     before a deadline, and acknowledge it with a commit. A task whose promise is not kept is handed out again.
 
-    Start with `ratus serve`, and open http://127.0.0.1:8000 for the REST API.
+    Start with `ratus serve`, and open http://127.0.0.1:8000 for the REST API. The other commands speak to a server
+    over gRPC: `ratus push mail '{"to": "ada"}'`, `ratus watch`.
     """
 
 
@@ -148,12 +163,12 @@ def cli() -> None:
 @_option("pagination-max-offset", _DEFAULTS.limits.page_offset, "Most items to skip.", type=click.IntRange(0))
 @_option("max-payload-bytes", _DEFAULTS.limits.payload_bytes, "Largest payload as JSON.", type=click.IntRange(1))
 def serve_command(**given: Any) -> None:
-    r"""Serve the REST and gRPC APIs.
+    """Serve the REST and gRPC APIs.
 
     Without options tasks are kept in the file ratus.db in this directory.
 
-    Examples:
     \b
+    Examples:
       ratus serve
       ratus serve --port 9000 --sqlite-path /var/lib/ratus/ratus.db
       ratus serve --engine mongodb --mongodb-uri mongodb://127.0.0.1:27017 --workers 4
@@ -207,10 +222,10 @@ def serve_command(**given: Any) -> None:
 @_file("target-cert", "Certificate chain in PEM to show to the target.")
 @_file("target-key", "Key of the certificate to show to the target, in PEM.")
 def gateway_command(**given: Any) -> None:
-    r"""Serve the REST API alone, in front of a gRPC server elsewhere.
+    """Serve the REST API alone, in front of a gRPC server elsewhere.
 
-    Examples:
     \b
+    Examples:
       ratus gateway --target queue.internal:50051 --port 8000
       ratus gateway --target queue.internal:50051 --target-ca ca.pem
     """
@@ -229,7 +244,7 @@ def gateway_command(**given: Any) -> None:
 def main() -> None:
     """The entry point: whatever cannot start says why in one line."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="ratus", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
@@ -241,7 +256,10 @@ def main() -> None:
         click.echo(f"ratus: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.ERROR)
     except StartError as error:
         click.echo(f"ratus: {error}", err=True)
         sys.exit(1)

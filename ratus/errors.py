@@ -10,6 +10,7 @@
     ├── TooLarge            the request or a payload
     ├── TooMany             waiters or streams
     ├── ClientClosed        the client went away
+    ├── Unsupported         not with this engine
     ├── Unavailable
     │   ├── StorageUnavailable  the storage is unreachable, or the outcome of a write unknown
     │   └── Draining        the server shuts down
@@ -112,6 +113,13 @@ class ClientClosed(RatusError):
 
     kind = "client closed request"
     reason = "CLIENT_CLOSED"
+
+
+class Unsupported(RatusError):
+    """The engine of this server does not do that; the detail says what does."""
+
+    kind = "not supported"
+    reason = "UNSUPPORTED"
 
 
 class Unavailable(RatusError):

@@ -183,6 +183,22 @@ class ServerInfo(Struct):
     uptime: timedelta
 
 
+class Outcome(IntEnum):
+    """How a check has ended; the numbers are those of protobuf."""
+
+    OK = 1
+    WARNING = 2
+    FAILED = 3
+
+
+class Check(Struct, frozen=True):
+    """Something that was looked at: what it was, how it is, and one line that says what was found."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+
+
 def raw(payload: Any) -> Raw:
     """The compact JSON of a value."""
     return Raw(msgspec.json.encode(payload))

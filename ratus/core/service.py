@@ -18,6 +18,7 @@ from ratus.core.delivery import Delivery
 from ratus.core.metrics import CoreMetrics
 from ratus.core.repeats import Repeats
 from ratus.core.subscription import Subscription
+from ratus.core.upkeep import Upkeep
 from ratus.engines.base import Engine
 from ratus.errors import BadRequest, Draining, NonceMismatch, NotFound, RatusError, StorageUnavailable, TaskExists
 from ratus.model import (
@@ -52,6 +53,7 @@ class Service:
         self._metrics = CoreMetrics(registry)
         self._delivery = Delivery(engine, self._on_claimed)
         self._repeats = Repeats(engine)
+        self.upkeep = Upkeep(engine)
         self.deadlines = Alarm()  # when recovery has something to do
         self._started = time.monotonic()
         self._draining = False

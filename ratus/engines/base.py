@@ -7,10 +7,10 @@ What a method has answered is durable. Results of batches are in the order of th
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from ratus.errors import RatusError
-from ratus.model import Commit, Extension, Grant, Hold, Task, Topic, TopicStats
+from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, TopicStats
 
 Heard = Callable[[str | None, datetime], None]
 
@@ -120,4 +120,13 @@ class Engine(Protocol):
 
         `heard` gets the topic and the time of a task, or None for the topic when anything may have become pending, as
         it may have before the watch has begun. Returns if the storage cannot tell; StorageUnavailable.
+        """
+
+    async def diagnose(self, *, thorough: bool) -> list[Check]:
+        """What an operator should know of the storage; reads all of it for damage if `thorough` and able to."""
+
+    async def backup(self) -> BinaryIO:
+        """A copy of the storage as it is at one moment, in a file that has no name any more; Unsupported.
+
+        Neither writers nor readers wait for it. Cancelled, it stops soon.
         """

@@ -25,6 +25,7 @@ from ratus.errors import (
     TaskNotPending,
     TooLarge,
     TooMany,
+    Unsupported,
 )
 
 DOMAIN: Final = "ratus"
@@ -40,6 +41,7 @@ _CODES: Final[dict[type[RatusError], grpc.StatusCode]] = {
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ClientClosed: grpc.StatusCode.CANCELLED,
+    Unsupported: grpc.StatusCode.FAILED_PRECONDITION,
     StorageUnavailable: grpc.StatusCode.UNAVAILABLE,
     Draining: grpc.StatusCode.UNAVAILABLE,
     Internal: grpc.StatusCode.INTERNAL,

@@ -26,17 +26,29 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dratus/v1/server_service.proto\x12\x08ratus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\x8d\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2a\n\rServerService\x12P\n\rGetServerInfo\x12\x1e.ratus.v1.GetServerInfoRequest\x1a\x1f.ratus.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dratus/v1/server_service.proto\x12\x08ratus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\x8d\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.ratus.v1.CheckOutcome\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"#\n\x0f\x44iagnoseRequest\x12\x10\n\x08thorough\x18\x01 \x01(\x08\"3\n\x10\x44iagnoseResponse\x12\x1f\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x0f.ratus.v1.Check\"\x0f\n\rBackupRequest\"3\n\x0e\x42\x61\x63kupResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03*x\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43HECK_OUTCOME_OK\x10\x01\x12\x19\n\x15\x43HECK_OUTCOME_WARNING\x10\x02\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x03\x32\xe3\x01\n\rServerService\x12P\n\rGetServerInfo\x12\x1e.ratus.v1.GetServerInfoRequest\x1a\x1f.ratus.v1.GetServerInfoResponse\x12\x41\n\x08\x44iagnose\x12\x19.ratus.v1.DiagnoseRequest\x1a\x1a.ratus.v1.DiagnoseResponse\x12=\n\x06\x42\x61\x63kup\x12\x17.ratus.v1.BackupRequest\x1a\x18.ratus.v1.BackupResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratus.v1.server_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CHECKOUTCOME']._serialized_start=516
+  _globals['_CHECKOUTCOME']._serialized_end=636
   _globals['_GETSERVERINFOREQUEST']._serialized_start=108
   _globals['_GETSERVERINFOREQUEST']._serialized_end=130
   _globals['_GETSERVERINFORESPONSE']._serialized_start=133
   _globals['_GETSERVERINFORESPONSE']._serialized_end=274
-  _globals['_SERVERSERVICE']._serialized_start=276
-  _globals['_SERVERSERVICE']._serialized_end=373
+  _globals['_CHECK']._serialized_start=276
+  _globals['_CHECK']._serialized_end=354
+  _globals['_DIAGNOSEREQUEST']._serialized_start=356
+  _globals['_DIAGNOSEREQUEST']._serialized_end=391
+  _globals['_DIAGNOSERESPONSE']._serialized_start=393
+  _globals['_DIAGNOSERESPONSE']._serialized_end=444
+  _globals['_BACKUPREQUEST']._serialized_start=446
+  _globals['_BACKUPREQUEST']._serialized_end=461
+  _globals['_BACKUPRESPONSE']._serialized_start=463
+  _globals['_BACKUPRESPONSE']._serialized_end=514
+  _globals['_SERVERSERVICE']._serialized_start=639
+  _globals['_SERVERSERVICE']._serialized_end=866
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ServerServiceStub:
-    """Facts about the server.
+    """Facts about the server, and its upkeep.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,40 @@ class ServerServiceStub:
                 request_serializer=ratus_dot_v1_dot_server__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=ratus_dot_v1_dot_server__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.Diagnose = channel.unary_unary(
+                '/ratus.v1.ServerService/Diagnose',
+                request_serializer=ratus_dot_v1_dot_server__service__pb2.DiagnoseRequest.SerializeToString,
+                response_deserializer=ratus_dot_v1_dot_server__service__pb2.DiagnoseResponse.FromString,
+                _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/ratus.v1.ServerService/Backup',
+                request_serializer=ratus_dot_v1_dot_server__service__pb2.BackupRequest.SerializeToString,
+                response_deserializer=ratus_dot_v1_dot_server__service__pb2.BackupResponse.FromString,
+                _registered_method=True)
 
 
 class ServerServiceServicer:
-    """Facts about the server.
+    """Facts about the server, and its upkeep.
     """
 
     def GetServerInfo(self, request, context):
         """Tells which server this is and what its clock says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diagnose(self, request, context):
+        """Looks at the storage as an operator would, and tells what it finds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backup(self, request, context):
+        """Copies the storage as it is at one moment, while the server goes on serving, and sends the copy, an SQLite file.
+        FAILED_PRECONDITION if the engine makes no copies: MongoDB has tools of its own, and memory has nothing to keep.
+        RESOURCE_EXHAUSTED while another copy is being made or sent. An error at any time means that what was sent is no copy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +87,16 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     request_deserializer=ratus_dot_v1_dot_server__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=ratus_dot_v1_dot_server__service__pb2.GetServerInfoResponse.SerializeToString,
             ),
+            'Diagnose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnose,
+                    request_deserializer=ratus_dot_v1_dot_server__service__pb2.DiagnoseRequest.FromString,
+                    response_serializer=ratus_dot_v1_dot_server__service__pb2.DiagnoseResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=ratus_dot_v1_dot_server__service__pb2.BackupRequest.FromString,
+                    response_serializer=ratus_dot_v1_dot_server__service__pb2.BackupResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ratus.v1.ServerService', rpc_method_handlers)
@@ -70,7 +106,7 @@ def add_ServerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServerService:
-    """Facts about the server.
+    """Facts about the server, and its upkeep.
     """
 
     @staticmethod
@@ -90,6 +126,60 @@ class ServerService:
             '/ratus.v1.ServerService/GetServerInfo',
             ratus_dot_v1_dot_server__service__pb2.GetServerInfoRequest.SerializeToString,
             ratus_dot_v1_dot_server__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratus.v1.ServerService/Diagnose',
+            ratus_dot_v1_dot_server__service__pb2.DiagnoseRequest.SerializeToString,
+            ratus_dot_v1_dot_server__service__pb2.DiagnoseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ratus.v1.ServerService/Backup',
+            ratus_dot_v1_dot_server__service__pb2.BackupRequest.SerializeToString,
+            ratus_dot_v1_dot_server__service__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

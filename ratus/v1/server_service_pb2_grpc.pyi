@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ServerServiceStub:
-    """Facts about the server."""
+    """Facts about the server, and its upkeep."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,31 @@ class ServerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ServerServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_server_service_pb2.GetServerInfoRequest, _server_service_pb2.GetServerInfoResponse]
     """Tells which server this is and what its clock says."""
+    Diagnose: _grpc.UnaryUnaryMultiCallable[_server_service_pb2.DiagnoseRequest, _server_service_pb2.DiagnoseResponse]
+    """Looks at the storage as an operator would, and tells what it finds."""
+    Backup: _grpc.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]
+    """Copies the storage as it is at one moment, while the server goes on serving, and sends the copy, an SQLite file.
+    FAILED_PRECONDITION if the engine makes no copies: MongoDB has tools of its own, and memory has nothing to keep.
+    RESOURCE_EXHAUSTED while another copy is being made or sent. An error at any time means that what was sent is no copy.
+    """
 
 @_typing.type_check_only
 class ServerServiceAsyncStub(ServerServiceStub):
-    """Facts about the server."""
+    """Facts about the server, and its upkeep."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_service_pb2.GetServerInfoRequest, _server_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Tells which server this is and what its clock says."""
+    Diagnose: _aio.UnaryUnaryMultiCallable[_server_service_pb2.DiagnoseRequest, _server_service_pb2.DiagnoseResponse]  # type: ignore[assignment]
+    """Looks at the storage as an operator would, and tells what it finds."""
+    Backup: _aio.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]  # type: ignore[assignment]
+    """Copies the storage as it is at one moment, while the server goes on serving, and sends the copy, an SQLite file.
+    FAILED_PRECONDITION if the engine makes no copies: MongoDB has tools of its own, and memory has nothing to keep.
+    RESOURCE_EXHAUSTED while another copy is being made or sent. An error at any time means that what was sent is no copy.
+    """
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Facts about the server."""
+    """Facts about the server, and its upkeep."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(
@@ -54,5 +68,24 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_server_service_pb2.GetServerInfoResponse, _abc.Awaitable[_server_service_pb2.GetServerInfoResponse]]:
         """Tells which server this is and what its clock says."""
+
+    @_abc_1.abstractmethod
+    def Diagnose(
+        self,
+        request: _server_service_pb2.DiagnoseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_server_service_pb2.DiagnoseResponse, _abc.Awaitable[_server_service_pb2.DiagnoseResponse]]:
+        """Looks at the storage as an operator would, and tells what it finds."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _server_service_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_server_service_pb2.BackupResponse], _abc.AsyncIterator[_server_service_pb2.BackupResponse]]:
+        """Copies the storage as it is at one moment, while the server goes on serving, and sends the copy, an SQLite file.
+        FAILED_PRECONDITION if the engine makes no copies: MongoDB has tools of its own, and memory has nothing to keep.
+        RESOURCE_EXHAUSTED while another copy is being made or sent. An error at any time means that what was sent is no copy.
+        """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

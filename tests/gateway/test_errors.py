@@ -21,6 +21,7 @@ from ratus.errors import (
     TaskNotPending,
     TooLarge,
     TooMany,
+    Unsupported,
 )
 from tests.gateway.stub_backend import StubBackend
 
@@ -34,6 +35,7 @@ MAPPING: list[tuple[RatusError, int, str]] = [
     (TooLarge("no"), 413, "too large: no"),
     (TooMany("waiters"), 429, "too many: waiters"),
     (ClientClosed(), 499, "client closed request"),
+    (Unsupported("use mongodump"), 501, "not supported: use mongodump"),
     (StorageUnavailable("no primary"), 503, "service unavailable: no primary"),
     (Draining(), 503, "service unavailable"),
 ]

@@ -9,7 +9,7 @@ from gateway.app import routes
 from gateway.openapi import document
 from gateway.schemas import SCHEMAS
 from gateway.tasks import CommitOutcome
-from ratus import model
+from ratus import forms, model
 from tests.gateway.serving import Rest
 from tests.gateway.stub_backend import StubBackend
 
@@ -61,7 +61,7 @@ def test_bodies_are_described_where_they_are_read() -> None:
     ("schema", "struct"),
     [
         ("Task", model.Task),
-        ("TaskInput", bodies.TaskBody),
+        ("TaskInput", forms.TaskBody),
         ("TaskInputs", bodies.TasksBody),
         ("Topic", model.Topic),
         ("PromiseInput", bodies.PromiseBody),
@@ -73,7 +73,7 @@ def test_bodies_are_described_where_they_are_read() -> None:
         ("CommitOutcome", CommitOutcome),
     ],
 )
-def test_schemas_have_the_fields_of_the_structs(schema: str, struct: type[bodies.TaskBody]) -> None:
+def test_schemas_have_the_fields_of_the_structs(schema: str, struct: type[forms.TaskBody]) -> None:
     assert list(SCHEMAS[schema]["properties"]) == list(struct.__struct_encode_fields__)
 
 

@@ -21,6 +21,7 @@ from ratus.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unsupported,
 )
 from ratus.rpc.errors import DETAILS_KEY, code_of, foreign, from_rpc_error, from_status, to_status
 
@@ -36,6 +37,7 @@ TABLE = [
     (TooLarge("payload of 9 bytes: too much"), "RESOURCE_EXHAUSTED", "TOO_LARGE"),
     (TooMany("streams"), "RESOURCE_EXHAUSTED", "TOO_MANY"),
     (ClientClosed(), "CANCELLED", None),
+    (Unsupported("use mongodump"), "FAILED_PRECONDITION", "UNSUPPORTED"),
     (StorageUnavailable("down"), "UNAVAILABLE", "STORAGE_UNAVAILABLE"),
     (Draining(), "UNAVAILABLE", "DRAINING"),
     (Internal(), "INTERNAL", "INTERNAL"),

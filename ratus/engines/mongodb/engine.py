@@ -4,14 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
 from ratus.engines.base import Heard
-from ratus.engines.gather import Gatherer
-from ratus.engines.mongodb import changes, documents, errors, indexes
+from ratus.engines.mongodb import changes, checks, documents, errors, indexes
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
@@ -20,8 +19,9 @@ from ratus.engines.mongodb.fallback import Fallbacks
 from ratus.engines.mongodb.puts import Puts
 from ratus.engines.mongodb.queries import Queries
 from ratus.engines.mongodb.releases import Releases
-from ratus.errors import RatusError, StorageUnavailable
-from ratus.model import Commit, Extension, Grant, Hold, Task, Topic, TopicStats
+from ratus.errors import RatusError, StorageUnavailable, Unsupported
+from ratus.gather import Gatherer
+from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, TopicStats
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
@@ -198,6 +198,14 @@ class MongoDBEngine:
         """Tell what becomes pending, through this process too, on a replica set or a sharded cluster."""
         with errors.translated():
             await changes.watch(self._collection, heard)
+
+    async def diagnose(self, *, thorough: bool) -> list[Check]:
+        """The server, its clock, the indexes and change streams."""
+        return await self._run(checks.diagnose(self._collection, self._settings.retention))
+
+    async def backup(self) -> BinaryIO:
+        """Not with this engine."""
+        raise Unsupported("MongoDB has backups of its own: use mongodump or snapshots of its disks")
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         # In a task of its own: a cancelled operation would cost its connection, and be applied all the same.

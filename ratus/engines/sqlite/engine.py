@@ -5,15 +5,16 @@ import fcntl
 import os
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from ratus.config import SQLiteSettings
 from ratus.engines.base import Heard
-from ratus.engines.sqlite import reads, schema, writes
+from ratus.engines.sqlite import checks, reads, schema, writes
+from ratus.engines.sqlite.copies import Copies
 from ratus.engines.sqlite.rows import Value
 from ratus.engines.sqlite.worker import Operation, Worker
-from ratus.errors import NotFound, RatusError, StartError
-from ratus.model import Commit, Extension, Grant, Hold, Task, TaskState, Topic, TopicStats
+from ratus.errors import NotFound, RatusError, StartError, Unsupported
+from ratus.model import Check, Commit, Extension, Grant, Hold, Task, TaskState, Topic, TopicStats
 from ratus.times import MILLISECOND, from_ms, to_ms
 
 In = TypeVar("In")
@@ -47,10 +48,12 @@ class SQLiteEngine:
         if path is not None:
             # A list must not keep writers waiting. In memory there is one connection only.
             self._reader = Worker(schema.connect_reader(path), "sqlite-reader", writes=False)
+            self._copies = Copies(path)
 
     async def close(self) -> None:
         """Finish what was begun, then close and unlock the file."""
         if self._reader is not self._writer:
+            await self._copies.close()
             await self._reader.close()
         await self._writer.close()
         self._unlock()
@@ -168,6 +171,16 @@ class SQLiteEngine:
 
     async def watch(self, heard: Heard) -> None:
         """Return, as there are no other processes."""
+
+    async def diagnose(self, *, thorough: bool) -> list[Check]:
+        if self._settings.path is None:
+            return await self._read(checks.of_memory, None)
+        return await asyncio.to_thread(checks.of_file, self._settings.path, thorough=thorough)
+
+    async def backup(self) -> BinaryIO:
+        if self._settings.path is None:
+            raise Unsupported("the memory engine keeps nothing that could be restored: use export")
+        return await self._copies.make()
 
     async def _delete_all(self, condition: str, *bindings: Value) -> int:
         """Delete what a condition selects now, in transactions that let others in between."""
