@@ -1,7 +1,114 @@
-"""Ratus: a durable task queue server with a gRPC and a REST face."""
+"""Ratus: a durable task queue, its server and its client.
 
+The names below are all that is public. What a program does not use is not loaded, so that the server does not carry
+the client.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ratus.client.inputs import Duration, new_task, task_id
+    from ratus.client.payloads import PayloadError, decode
+    from ratus.client.queue import Queue, connect
+    from ratus.client.subscription import Subscription
+    from ratus.client.task import ActiveTask
+    from ratus.errors import (
+        BadRequest,
+        ClientClosed,
+        Conflict,
+        Draining,
+        Internal,
+        NonceMismatch,
+        NotFound,
+        RatusError,
+        StorageUnavailable,
+        TaskExists,
+        TaskNotPending,
+        TooLarge,
+        TooMany,
+        Unavailable,
+    )
+    from ratus.model import (
+        ClaimRequest,
+        Commit,
+        Extension,
+        Page,
+        PageRequest,
+        Promise,
+        ServerInfo,
+        Task,
+        TaskInput,
+        TaskState,
+        Topic,
+        TopicStats,
+        Updated,
+    )
+    from ratus.rpc.connection import TLS
+
+__all__ = [
+    "TLS",
+    "ActiveTask",
+    "BadRequest",
+    "ClaimRequest",
+    "ClientClosed",
+    "Commit",
+    "Conflict",
+    "Draining",
+    "Duration",
+    "Extension",
+    "Internal",
+    "NonceMismatch",
+    "NotFound",
+    "Page",
+    "PageRequest",
+    "PayloadError",
+    "Promise",
+    "Queue",
+    "RatusError",
+    "ServerInfo",
+    "StorageUnavailable",
+    "Subscription",
+    "Task",
+    "TaskExists",
+    "TaskInput",
+    "TaskNotPending",
+    "TaskState",
+    "TooLarge",
+    "TooMany",
+    "Topic",
+    "TopicStats",
+    "Unavailable",
+    "Updated",
+    "__version__",
+    "connect",
+    "decode",
+    "new_task",
+    "task_id",
+]
 
 __version__ = version("ratus")
+
+_MODULES: Final = (
+    "ratus.errors",
+    "ratus.model",
+    "ratus.client.inputs",
+    "ratus.client.payloads",
+    "ratus.client.task",
+    "ratus.client.subscription",
+    "ratus.client.queue",
+    "ratus.rpc.connection",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in map(import_module, _MODULES):
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

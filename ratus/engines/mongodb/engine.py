@@ -10,7 +10,6 @@ from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
 from ratus.engines.base import Heard
-from ratus.engines.gather import Gatherer
 from ratus.engines.mongodb import changes, documents, errors, indexes
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
@@ -21,6 +20,7 @@ from ratus.engines.mongodb.puts import Puts
 from ratus.engines.mongodb.queries import Queries
 from ratus.engines.mongodb.releases import Releases
 from ratus.errors import RatusError, StorageUnavailable
+from ratus.gather import Gatherer
 from ratus.model import Commit, Extension, Grant, Hold, Task, Topic, TopicStats
 
 T = TypeVar("T")

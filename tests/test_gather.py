@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ratus.engines.gather import Gatherer
+from ratus.gather import Gatherer
 
 
 class Runner:

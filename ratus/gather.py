@@ -16,15 +16,20 @@ class Gatherer(Generic[Entry, Result]):
     """Runs the entries of concurrent calls as batches, one at a time, in the order of the calls.
 
     `run` gives one result per entry; what concerns a single entry is a result too, since an error that `run` raises
-    is raised by every call of the batch. A call is never split; beyond `limit` entries, calls wait for the next
-    batch. A call that is cancelled leaves its batch alone, and is not begun if it was still waiting.
+    is raised by every call of the batch. A call is never split; beyond a weight of `limit`, calls wait for the next
+    batch (an entry weighs 1, if `weigh` does not tell otherwise). A call that is cancelled leaves its batch alone,
+    and is not begun if it was still waiting.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Entry]], Coroutine[Any, Any, Sequence[Result]]], limit: int = 1000
+        self,
+        run: Callable[[Sequence[Entry]], Coroutine[Any, Any, Sequence[Result]]],
+        limit: int = 1000,
+        weigh: Callable[[Entry], int] | None = None,
     ) -> None:
         self._run = run
         self._limit = limit
+        self._weigh = weigh
         self._waiting: deque[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -52,12 +57,15 @@ class Gatherer(Generic[Entry, Result]):
 
     def _next(self) -> list[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]]:
         calls: list[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]] = []
-        size = 0
-        while self._waiting and (not calls or size + len(self._waiting[0][0]) <= self._limit):
-            entries, answer = self._waiting.popleft()
+        total = 0
+        while self._waiting:
+            entries, answer = self._waiting[0]
             if not answer.done():
+                total += len(entries) if self._weigh is None else sum(map(self._weigh, entries))
+                if calls and total > self._limit:
+                    break
                 calls.append((entries, answer))
-                size += len(entries)
+            self._waiting.popleft()
         return calls
 
 

@@ -1,0 +1,1 @@
+"""The client: everything public in it is exported by `ratus`."""
