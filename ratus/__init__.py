@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ratus.client.inputs import Duration, new_task, task_id
     from ratus.client.payloads import PayloadError, decode
-    from ratus.client.queue import Queue, connect
-    from ratus.client.subscription import Subscription
-    from ratus.client.task import ActiveTask
+    from ratus.client.queue import ClaimOptions, Queue, connect
+    from ratus.client.retries import Retry
+    from ratus.client.subscription import SubscribeOptions, Subscription
+    from ratus.client.sync import SyncActiveTask, SyncQueue, SyncSubscription, connect_sync
+    from ratus.client.task import ActiveTask, HeldTask
+    from ratus.client.worker import Worker, WorkerOptions
     from ratus.errors import (
         BadRequest,
         ClientClosed,
@@ -51,6 +54,7 @@ __all__ = [
     "TLS",
     "ActiveTask",
     "BadRequest",
+    "ClaimOptions",
     "ClaimRequest",
     "ClientClosed",
     "Commit",
@@ -58,6 +62,7 @@ __all__ = [
     "Draining",
     "Duration",
     "Extension",
+    "HeldTask",
     "Internal",
     "NonceMismatch",
     "NotFound",
@@ -67,9 +72,14 @@ __all__ = [
     "Promise",
     "Queue",
     "RatusError",
+    "Retry",
     "ServerInfo",
     "StorageUnavailable",
+    "SubscribeOptions",
     "Subscription",
+    "SyncActiveTask",
+    "SyncQueue",
+    "SyncSubscription",
     "Task",
     "TaskExists",
     "TaskInput",
@@ -81,8 +91,11 @@ __all__ = [
     "TopicStats",
     "Unavailable",
     "Updated",
+    "Worker",
+    "WorkerOptions",
     "__version__",
     "connect",
+    "connect_sync",
     "decode",
     "new_task",
     "task_id",
@@ -97,8 +110,11 @@ _MODULES: Final = (
     "ratus.client.payloads",
     "ratus.client.task",
     "ratus.client.subscription",
-    "ratus.client.queue",
+    "ratus.client.retries",
+    "ratus.client.worker",
     "ratus.rpc.connection",
+    "ratus.client.queue",
+    "ratus.client.sync",
 )
 
 

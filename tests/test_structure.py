@@ -9,7 +9,13 @@ from ratus import errors
 
 
 def test_what_is_exported() -> None:
-    assert sorted(name for name in ratus.__all__ if name[0].islower()) == ["connect", "decode", "new_task", "task_id"]
+    assert sorted(name for name in ratus.__all__ if name[0].islower()) == [
+        "connect",
+        "connect_sync",
+        "decode",
+        "new_task",
+        "task_id",
+    ]
     assert all(getattr(ratus, name) is not None for name in ratus.__all__)
     assert ratus.engines.sqlite.__all__ == ["SQLiteEngine"]
     assert gateway.__all__ == ["create_app"]

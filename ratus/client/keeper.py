@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from ratus.client.commits import Committer
 from ratus.client.task import HeldTask
 from ratus.errors import NonceMismatch, NotFound, RatusError
-from ratus.model import Commit, Extension, Task, TaskState
+from ratus.model import Commit, Extension, TaskState
 from ratus.rpc.connection import Connection
 from ratus.rpc.remote_calls import RemoteCalls
 
@@ -28,21 +28,18 @@ class Keeper(Generic[H]):
     A task that nobody can commit any more, since the program has dropped it, is not extended either.
     """
 
-    def __init__(self, connection: Connection, make: Callable[[Task, "Keeper[H]"], H]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.committer = Committer(connection)
         self.held: WeakValueDictionary[str, H] = WeakValueDictionary()
         self.on_less: Callable[[str], None] = lambda _: None  # called with what is held no longer
         self.on_lost: Callable[[H], None] = lambda _: None
         self._calls = RemoteCalls(connection)
-        self._make = make
 
-    def add(self, task: Task) -> H:
+    def add(self, task: H) -> None:
         """Keep a task that was claimed."""
         if (older := self.held.get(task.id)) is not None:
             self._lose(older)
-        held = self._make(task, self)
-        self.held[task.id] = held
-        return held
+        self.held[task.id] = task
 
     async def settle(self, task: HeldTask[Any], commit: Commit) -> None:
         """Apply a commit; RatusError. Either way the promise is not extended any more."""
@@ -74,10 +71,10 @@ class Keeper(Generic[H]):
             elif isinstance(outcome, BaseException):
                 raise outcome
 
-    async def extend_forever(self, timeout: timedelta) -> None:
-        """Extend what is held once half of its timeout has passed; runs until it is cancelled."""
+    async def extend_all(self, timeout: timedelta, done: Callable[[], bool]) -> None:
+        """Extend what is held once half of its timeout has passed, until it is done and nothing is held."""
         tick = timeout.total_seconds() / 4
-        while True:
+        while not done() or self.held:
             await asyncio.sleep(tick)
             half = timeout / 2
             due = [task for task in list(self.held.values()) if task.remaining < half]

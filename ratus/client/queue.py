@@ -1,26 +1,32 @@
 """The asynchronous client."""
 
+import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 import ratus
 from ratus.client import payloads
+from ratus.client.feed import Feed
 from ratus.client.inputs import Duration, new_task, to_duration
 from ratus.client.inserts import Inserter
 from ratus.client.keeper import Keeper
-from ratus.client.subscription import Feed, Subscription
-from ratus.client.task import ActiveTask
+from ratus.client.subscription import SubscribeOptions, Subscription
+from ratus.client.task import ActiveTask, HeldTask
+from ratus.client.worker import GRACE, STOP_SIGNALS, Worker, WorkerOptions, run_workers
 from ratus.errors import TaskExists
-from ratus.model import ClaimRequest, PollRequest
+from ratus.model import ClaimRequest, PollRequest, Task
 from ratus.rpc.connection import TLS, Connection
 from ratus.rpc.remote_calls import RemoteCalls
 
 P = TypeVar("P")
+H = TypeVar("H", bound=HeldTask[Any])
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 
@@ -66,6 +72,19 @@ def connect(
     )
 
 
+class ClaimOptions(TypedDict, total=False):
+    """How tasks are claimed."""
+
+    limit: int
+    """Most tasks to claim, up to 1,000. Default: 1."""
+    timeout: Duration
+    """How long the promises hold. Default: 10 minutes."""
+    wait: Duration
+    """How long to wait for the first task when none is due, up to 10 minutes. Default: not at all."""
+    consumer: str
+    """Who executes the tasks. Default: the consumer of the connection."""
+
+
 class Queue(RemoteCalls):
     """A client of a Ratus server, for asynchronous code; see `connect`.
 
@@ -79,8 +98,9 @@ class Queue(RemoteCalls):
         self._consumer = consumer
         self._producer = producer
         self._inserter = Inserter(connection)
-        self._claims: Keeper[ActiveTask[Any]] | None = None
-        self._feeds: list[Feed[Any]] = []
+        self._claims: Keeper[Any] = Keeper(connection)
+        self._feeds: WeakSet[Feed[Any]] = WeakSet()
+        self._workers: list[Worker[Any]] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,9 +111,9 @@ class Queue(RemoteCalls):
         await self.close()
 
     async def close(self) -> None:
-        """Give back all tasks that are held, finish what is under way, and close the connection."""
-        for feed in self._feeds:
-            await feed.abandon()
+        """Give back what subscriptions hold, finish what is under way, and close the connection."""
+        await asyncio.gather(*(feed.abandon() for feed in list(self._feeds)))
+        await self._claims.committer.close()
         await self._inserter.close()
         await self._link.close()
 
@@ -146,26 +166,34 @@ class Queue(RemoteCalls):
         task = new_task(topic, payload, id=id, defer=defer, scheduled=scheduled, producer=producer)
         return bool((await self.upsert_task(task)).created)
 
-    async def claim(
+    @overload
+    async def claim(self, topic: str, **options: Unpack[ClaimOptions]) -> list[ActiveTask[Any]]: ...
+
+    @overload
+    async def claim(self, topic: str, *, type: type[P], **options: Unpack[ClaimOptions]) -> list[ActiveTask[P]]: ...
+
+    async def claim(self, topic: str, *, type: Any = Any, **options: Unpack[ClaimOptions]) -> list[ActiveTask[Any]]:
+        """Claim due tasks of a topic, and wait for the first of them; none when there is none in time.
+
+        Their promises are not extended by themselves, and tasks that are not committed stay claimed.
+
+        Args:
+            topic: The topic.
+            type: What payloads are decoded as: anything that msgspec or pydantic knows.
+            options: See `ClaimOptions`.
+        """
+        return await self._claim(topic, _maker(type), **options)
+
+    async def _claim(
         self,
         topic: str,
+        make: Callable[[Task, Keeper[H]], H],
         *,
         limit: int = 1,
         timeout: Duration | None = None,
         wait: Duration = 0,
         consumer: str = "",
-        type: Any = Any,
-    ) -> list[ActiveTask[Any]]:
-        """Claim due tasks of a topic, and wait for the first of them; none when there is none in time.
-
-        Args:
-            topic: The topic.
-            limit: Most tasks to claim, up to 1,000.
-            timeout: How long the promises hold; 10 minutes by default. They are not extended by themselves.
-            wait: How long to wait for the first task, up to 10 minutes.
-            consumer: Who executes the tasks, if not the consumer of the connection.
-            type: What payloads are decoded as.
-        """
+    ) -> list[H]:
         request = ClaimRequest(
             topic=topic,
             consumer=consumer or self._consumer,
@@ -174,43 +202,15 @@ class Queue(RemoteCalls):
             wait=to_duration(wait, "wait"),
             request_id=secrets.token_hex(8),
         )
-        decode = payloads.decoder(type)
-        keeper: Keeper[ActiveTask[Any]] = Keeper(self._link, lambda task, keeper: ActiveTask(task, keeper, decode))
-        return [keeper.add(task) for task in await self.claim_tasks(request)]
+        return [make(task, self._claims) for task in await self.claim_tasks(request)]
 
     @overload
-    def subscribe(
-        self,
-        *topics: str,
-        concurrency: int = ...,
-        timeout: Duration | None = ...,
-        consumer: str = ...,
-        extend: bool = ...,
-        max_bytes: int = ...,
-    ) -> Subscription[Any]: ...
+    def subscribe(self, *topics: str, **options: Unpack[SubscribeOptions]) -> Subscription[Any]: ...
 
     @overload
-    def subscribe(
-        self,
-        *topics: str,
-        type: type[P],
-        concurrency: int = ...,
-        timeout: Duration | None = ...,
-        consumer: str = ...,
-        extend: bool = ...,
-        max_bytes: int = ...,
-    ) -> Subscription[P]: ...
+    def subscribe(self, *topics: str, type: type[P], **options: Unpack[SubscribeOptions]) -> Subscription[P]: ...
 
-    def subscribe(
-        self,
-        *topics: str,
-        type: Any = Any,
-        concurrency: int = 1,
-        timeout: Duration | None = None,
-        consumer: str = "",
-        extend: bool = True,
-        max_bytes: int = 0,
-    ) -> Subscription[Any]:
+    def subscribe(self, *topics: str, type: Any = Any, **options: Unpack[SubscribeOptions]) -> Subscription[Any]:
         """Tasks of topics as they become due, for ever: over a stream, which is opened anew when it breaks.
 
             async for task in queue.subscribe("fetch", timeout="30s"):
@@ -220,27 +220,93 @@ class Queue(RemoteCalls):
         Args:
             topics: The topics, served in turn.
             type: What payloads are decoded as: anything that msgspec or pydantic knows.
-            concurrency: Most tasks that are held at once, up to 10,000.
-            timeout: How long a promise holds; 10 minutes by default.
-            consumer: Who executes the tasks, if not the consumer of the connection.
-            extend: Whether promises are extended for as long as the program holds their tasks.
-            max_bytes: Most payload bytes that are held at once; 0 for no bound.
+            options: See `SubscribeOptions`.
         """
-        decode = payloads.decoder(type)
-        request = self._poll_request(topics, concurrency, timeout, consumer, max_bytes)
-        feed: Feed[ActiveTask[Any]] = Feed(
-            self._link, request, lambda task, keeper: ActiveTask(task, keeper, decode), extend=extend
-        )
-        self._feeds.append(feed)
-        return Subscription(feed)
+        return Subscription(self._feed(topics, _maker(type), **options))
 
-    def _poll_request(
-        self, topics: Sequence[str], concurrency: int, timeout: Duration | None, consumer: str, max_bytes: int
-    ) -> PollRequest:
-        return PollRequest(
+    @overload
+    def worker(
+        self, *topics: str, **options: Unpack[WorkerOptions]
+    ) -> Callable[[Callable[[ActiveTask[Any]], object]], Worker[ActiveTask[Any]]]: ...
+
+    @overload
+    def worker(
+        self, *topics: str, type: type[P], **options: Unpack[WorkerOptions]
+    ) -> Callable[[Callable[[ActiveTask[P]], object]], Worker[ActiveTask[P]]]: ...
+
+    def worker(
+        self, *topics: str, type: Any = Any, **options: Unpack[WorkerOptions]
+    ) -> Callable[[Callable[[ActiveTask[Any]], object]], Worker[ActiveTask[Any]]]:
+        """Make a function the handler of the tasks of topics; `run` then works.
+
+            @queue.worker("fetch", concurrency=20, timeout="30s")
+            async def fetch(task: ratus.ActiveTask[Any]) -> None:
+                await download(task.payload["url"])
+                task.topic = "parse"
+
+            await queue.run()
+
+        A function that is not `async` is called in a thread of its own, where it may set what it wants on the task.
+
+        Args:
+            topics: The topics, served in turn.
+            type: What payloads are decoded as: anything that msgspec or pydantic knows.
+            options: See `WorkerOptions`.
+        """
+
+        def decorate(handler: Callable[[ActiveTask[Any]], object]) -> Worker[ActiveTask[Any]]:
+            subscribe = partial(self._feed, make=_maker(type))
+            worker: Worker[ActiveTask[Any]] = Worker(topics, handler, subscribe, **options)
+            self._workers.append(worker)
+            return worker
+
+        return decorate
+
+    async def run(self, *, grace: Duration = GRACE, signals: Iterable[int] = STOP_SIGNALS) -> None:
+        """Run all workers of this queue, until `stop` or a signal ends them.
+
+        Then no more tasks are taken, those under way get the time to end, and what is left is given back; a second
+        signal gives it back at once.
+
+        Args:
+            grace: How long handlers get to end.
+            signals: What ends it. Outside of the main thread there can be none.
+
+        Raises:
+            BadRequest: the server refuses a subscription.
+        """
+        await run_workers(self._workers, grace, tuple(signals))
+
+    def stop(self) -> None:
+        """Let `run` return once the tasks under way are done."""
+        for worker in self._workers:
+            worker.stop()
+
+    def _feed(
+        self,
+        topics: Sequence[str],
+        make: Callable[[Task, Keeper[H]], H],
+        *,
+        concurrency: int = 1,
+        timeout: Duration | None = None,
+        consumer: str = "",
+        extend: bool = True,
+        max_bytes: int = 0,
+        release_on_close: bool = False,
+    ) -> Feed[H]:
+        request = PollRequest(
             topics=list(topics),
             consumer=consumer or self._consumer,
             timeout=None if timeout is None else to_duration(timeout, "timeout"),
             max_in_flight=concurrency,
             max_bytes=max_bytes,
+            release_on_close=release_on_close,
         )
+        feed = Feed(self._link, request, make, extend=extend)
+        self._feeds.add(feed)
+        return feed
+
+
+def _maker(type: Any) -> Callable[[Task, Keeper[Any]], ActiveTask[Any]]:
+    decode = payloads.decoder(type)
+    return lambda task, keeper: ActiveTask(task, keeper, decode)
