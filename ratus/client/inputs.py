@@ -6,8 +6,6 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-import msgspec
-
 from ratus.client import payloads
 from ratus.errors import BadRequest
 from ratus.model import TaskInput
@@ -77,9 +75,8 @@ def new_id() -> str:
 def task_id(*parts: Any) -> str:
     """The same ID for the same parts, in every process, so that what they stand for is inserted once.
 
-    The parts are any values with a JSON; the order of keys does not matter.
+    The parts are any values with a JSON; the order of keys does not matter. Raises PayloadError for others.
 
         await queue.insert("fetch", {"url": url}, id=ratus.task_id("fetch", url), exist_ok=True)
     """
-    text = msgspec.json.encode(parts, order="sorted")
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    return hashlib.blake2b(payloads.encode_sorted(parts), digest_size=16).hexdigest()

@@ -43,13 +43,12 @@ class Keeper(Generic[H]):
 
     async def settle(self, task: HeldTask[Any], commit: Commit) -> None:
         """Apply a commit; RatusError. Either way the promise is not extended any more."""
+        self._drop(task)  # first, since the task may be delivered again before the answer comes
         try:
             await self.committer.commit(commit, task._task)
         except (NonceMismatch, NotFound):
             task._lose()
             raise
-        finally:
-            self._drop(task)
 
     async def extend(self, task: HeldTask[Any], timeout: timedelta) -> None:
         """Let a promise hold so long from now on; RatusError."""
@@ -59,11 +58,12 @@ class Keeper(Generic[H]):
 
     async def give_back(self, tasks: Sequence[H]) -> None:
         """Give tasks back that are not settled yet; what cannot be given back waits for its deadline."""
+        for task in tasks:
+            task._settled = True
+            self._drop(task)
         commits = [Commit(id=task.id, nonce=task._task.nonce, state=TaskState.PENDING) for task in tasks]
         outcomes = await asyncio.gather(*map(self.committer.commit, commits), return_exceptions=True)
         for task, outcome in zip(tasks, outcomes, strict=True):
-            task._settled = True
-            self._drop(task)
             if isinstance(outcome, NonceMismatch | NotFound):
                 task._lose()
             elif isinstance(outcome, RatusError):

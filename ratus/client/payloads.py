@@ -1,7 +1,7 @@
 """Payloads of tasks and the Python values that they stand for."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -19,12 +19,12 @@ def encode(value: Any) -> bytes | None:
     A value is what `msgspec` encodes (dict, list, text, numbers, `Struct`, dataclass, datetime, …) or a pydantic
     model; JSON that you have already goes in as `msgspec.Raw`. Raises PayloadError.
     """
-    if value is None:
-        return None
-    try:
-        return msgspec.json.encode(value, enc_hook=_dump)
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise PayloadError(f"a payload without JSON: {error}") from error
+    return None if value is None else _encode(value, None)
+
+
+def encode_sorted(value: Any) -> bytes:
+    """The JSON of a value with the keys in order. Raises PayloadError."""
+    return _encode(value, "sorted")
 
 
 def decode(payload: Raw | bytes | None, type: type[P] | Any = Any) -> P:
@@ -55,7 +55,14 @@ def _pydantic(type: Any) -> Callable[[bytes], Any] | None:
     return TypeAdapter(type).validate_json
 
 
+def _encode(value: Any, order: Literal["sorted"] | None) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=_dump, order=order)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise PayloadError(f"a value without JSON: {error}") from error
+
+
 def _dump(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
-    raise NotImplementedError(f"{type(value).__name__} has no JSON")
+    raise TypeError(f"{type(value).__name__} has no JSON")

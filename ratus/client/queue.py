@@ -1,6 +1,7 @@
 """The asynchronous client."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -13,7 +14,7 @@ from weakref import WeakSet
 
 import ratus
 from ratus.client import payloads
-from ratus.client.feed import Feed
+from ratus.client.feed import END_SECONDS, Feed
 from ratus.client.inputs import Duration, new_task, to_duration
 from ratus.client.inserts import Inserter
 from ratus.client.keeper import Keeper
@@ -112,10 +113,14 @@ class Queue(RemoteCalls):
 
     async def close(self) -> None:
         """Give back what subscriptions hold, finish what is under way, and close the connection."""
-        await asyncio.gather(*(feed.abandon() for feed in list(self._feeds)))
-        await self._claims.committer.close()
-        await self._inserter.close()
+        feeds = list(self._feeds)
+        await asyncio.gather(*(feed.abandon() for feed in feeds))
+        closes = [self._inserter.close, self._claims.committer.close, *(feed.keeper.committer.close for feed in feeds)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await asyncio.gather(*(close() for close in closes))
         await self._link.close()
+        await asyncio.gather(*(close() for close in closes))
 
     async def insert(
         self,

@@ -165,9 +165,14 @@ class Worker(Generic[H]):
 
 async def run_workers(workers: Sequence[Worker[Any]], grace: Duration, signals: Iterable[int]) -> None:
     """Run workers until all are stopped, or a signal stops them; a second one gives back what is under way."""
-    async with _stopped_by(workers, signals), asyncio.TaskGroup() as group:
-        for worker in workers:
-            group.create_task(worker.run(grace))
+    if not workers:
+        raise RuntimeError("there is no worker to run; make one with the decorator queue.worker(…)")
+    try:
+        async with _stopped_by(workers, signals), asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.run(grace))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the first has cancelled the others
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ TIMEOUT: Final = 30.0  # seconds, of a call
 FIRST_PAUSE: Final = 0.05  # seconds, between attempts
 LONGEST_PAUSE: Final = 2.0
 
+_CLOSED: Final = "the client is closed"
 _READY: Final = grpc.ChannelConnectivity.READY
 
 
@@ -101,10 +102,12 @@ class Connection:
         self._patience = patience
         self._options = (*OPTIONS, ("grpc.primary_user_agent", user_agent)) if user_agent else OPTIONS
         self._opened: list[Link] = []
+        self._closed = False
         self._current = random.randrange(len(targets))  # noqa: S311 (it only spreads the load)
 
     async def close(self) -> None:
-        """Cancel what is under way and close the channels."""
+        """Cancel what is under way and close the channels; StorageUnavailable for who still waits."""
+        self._closed = True
         for link in self._opened:
             await link.channel.close()
 
@@ -130,17 +133,21 @@ class Connection:
             if isinstance(error, Unavailable):
                 self.avoid(link)
             raise error from rpc_error
+        except grpc.aio.UsageError as error:
+            raise StorageUnavailable(_CLOSED) from error
 
     async def attempts(self) -> AsyncIterator[Callable[[], bool]]:
         """Pauses between attempts, which grow and vary; what comes tells whether patience is over."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
         for pause in pauses():
-            yield lambda: loop.time() >= end
+            yield lambda: self._closed or loop.time() >= end
             await asyncio.sleep(pause)
 
     async def link(self, patience: float | None = None) -> Link:
         """The link to use, once it is connected; StorageUnavailable if none is in time, `math.inf` for ever."""
+        if self._closed:
+            raise StorageUnavailable(_CLOSED)
         links = self.links()
         for offset in range(len(links)):
             index = (self._current + offset) % len(links)
@@ -158,6 +165,8 @@ class Connection:
         finally:
             for wait in waits:
                 wait.cancel()
+        if self._closed or any(wait.exception() for wait in done):
+            raise StorageUnavailable(_CLOSED)
         if not done:
             raise StorageUnavailable(f"the server cannot be reached at {', '.join(self.targets)}")
         link = waits[done.pop()]

@@ -56,6 +56,8 @@ class RemoteWork:
             if code is not grpc.StatusCode.OK:
                 raise StorageUnavailable(f"the stream ended with {code.name}")
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INTERNAL and not self._open:
+                raise StorageUnavailable("the stream has ended") from error
             raise from_rpc_error(error) from error
         finally:
             self._end()
@@ -82,7 +84,7 @@ class RemoteWork:
         async with self._writing:
             try:
                 await self._call.done_writing()
-            except (grpc.aio.BaseError, asyncio.InvalidStateError):
+            except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
                 return  # it has ended already
 
     def cancel(self) -> None:
@@ -112,9 +114,8 @@ class RemoteWork:
         async with self._writing:
             try:
                 await self._call.write(promises_pb.WorkRequest(sequence=sequence, **request))
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error) from error
-            except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+                self._open = False  # whatever the code says, it is the connection that has failed
                 raise StorageUnavailable("the stream has ended") from error
 
     def _take(self, results: promises_pb.WorkResults) -> None:
