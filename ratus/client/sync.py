@@ -248,22 +248,25 @@ class SyncQueue:
     def run(self, *, grace: Duration = GRACE, signals: Iterable[int] = STOP_SIGNALS) -> None:
         """Run all workers of this queue, until `stop` or a signal ends them; see `Queue.run`.
 
-        A handler cannot be stopped from outside: a task whose handler does not end in time waits for its deadline.
-        Signals are left alone outside of the main thread.
+        A handler in a thread cannot be stopped from outside: a task whose handler does not end in time waits for its
+        deadline, and a second signal does what it would do without a worker. Outside of the main thread signals are
+        left alone.
         """
         with ExitStack() as stack:
             if threading.current_thread() is threading.main_thread():
+
+                def stop(number: int, frame: FrameType | None) -> None:
+                    stack.close()
+                    self.stop()
+
                 for number in signals:
-                    stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+                    stack.callback(signal.signal, number, signal.signal(number, stop))
             self._portal.run(run_workers(self._workers, grace, ()))
 
     def stop(self) -> None:
         """Let `run` return once the tasks under way are done; also from another thread or a signal handler."""
         for worker in self._workers:
             self._portal.call(worker.stop)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop()
 
     def _maker(self, type: Any) -> Callable[[Task, Keeper[Any]], SyncActiveTask[Any]]:
         decode = payloads.decoder(type)

@@ -1,0 +1,85 @@
+"""Worker processes that are told to end."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ratus
+from tests.client.helpers import ACTIVE, COMPLETED, PENDING
+from tests.server import Server
+
+PROGRAM = Path(__file__).with_name("worker_program.py")
+SECONDS = 30
+KINDS = pytest.mark.parametrize("kind", ["async", "sync"])
+
+
+@contextlib.contextmanager
+def program(server: Server, kind: str, seconds: float, grace: str = "1s") -> Iterator[subprocess.Popen[str]]:
+    """A worker that has begun two tasks of five."""
+    with ratus.connect_sync(server.target) as queue:
+        queue.insert_tasks([ratus.new_task("t", id=str(n)) for n in range(5)])
+    command = [sys.executable, str(PROGRAM), server.target, kind, str(seconds), grace]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert {process.stdout.readline() for _ in range(2)} == {"begin 0\n", "begin 1\n"}
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def states(server: Server) -> list[int]:
+    with ratus.connect_sync(server.target) as queue:
+        return [queue.get_task(str(n)).state for n in range(5)]
+
+
+@KINDS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_end_finishes_what_it_has_begun(server: Server, kind: str, number: int) -> None:
+    with program(server, kind, 0.5) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out, err) == (0, "end\n", "")
+    assert states(server) == [COMPLETED, COMPLETED, PENDING, PENDING, PENDING]
+
+
+def test_what_takes_too_long_is_given_back(server: Server) -> None:
+    with program(server, "async", 600) as process:
+        process.terminate()
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out, err) == (0, "end\n", "")
+    assert states(server) == [PENDING] * 5
+
+
+def test_a_second_signal_gives_back_at_once(server: Server) -> None:
+    with program(server, "async", 600, "1h") as process:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (0, "end\n")
+    assert states(server) == [PENDING] * 5
+
+
+def test_a_second_signal_ends_a_program_whose_handlers_do_not_end(server: Server) -> None:
+    with program(server, "sync", 600, "1h") as process:
+        for _ in range(SECONDS):  # signals that come close together may be taken for one
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=1)
+                break
+        assert process.returncode == -signal.SIGTERM
+    assert states(server)[:2] == [ACTIVE, ACTIVE]
+
+
+@KINDS
+def test_a_worker_that_is_killed_leaves_its_tasks_to_their_deadlines(server: Server, kind: str) -> None:
+    with program(server, kind, 600) as process:
+        process.kill()
+        process.communicate(timeout=SECONDS)
+    assert states(server)[:2] == [ACTIVE, ACTIVE]
