@@ -22,15 +22,7 @@ async def main(queue: ratus.Queue) -> None:
 
 def check(script: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     """Run mypy as a user does: from elsewhere, with no settings of ours."""
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--config-file=",
-        f"--cache-dir={cache / 'cache'}",
-        str(script),
-    ]
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache / 'cache'}"]
     return subprocess.run([*mypy, str(script)], cwd=cache, capture_output=True, text=True, timeout=110)
 
 
