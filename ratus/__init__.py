@@ -122,7 +122,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in map(import_module, _MODULES):
             if name in vars(module):
-                return vars(module)[name]
+                return globals().setdefault(name, vars(module)[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -45,7 +45,7 @@ def to_ms(moment: datetime) -> int:
 
 def from_ms(milliseconds: int) -> datetime:
     """The moment so many milliseconds after the epoch; OverflowError outside of the years 1 to 9999."""
-    return EPOCH + timedelta(milliseconds=milliseconds)
+    return EPOCH + timedelta(0, 0, 0, milliseconds)  # by position, which is faster than by keyword
 
 
 def from_unix(seconds: int, nanoseconds: int, field: str = "") -> datetime:
@@ -53,7 +53,7 @@ def from_unix(seconds: int, nanoseconds: int, field: str = "") -> datetime:
     if not 0 <= nanoseconds < 10**9:
         raise BadRequest(f"nanos out of range: {nanoseconds}", field=field)
     try:
-        return from_ms(seconds * 1000 - (-nanoseconds // 10**6))
+        return EPOCH + timedelta(0, seconds, 0, -(-nanoseconds // 10**6))
     except OverflowError:
         raise BadRequest("time is not within the years 1 to 9999", field=field) from None
 

@@ -73,7 +73,8 @@ class Committer:
         except (BadRequest, TooLarge) as error:  # one of them fails all
             if len(commits) == 1:
                 return [error]
-            return [outcome for commit in commits for outcome in await self._send([commit])]
+            half = len(commits) // 2
+            return [*await self._send(commits[:half]), *await self._send(commits[half:])]
         except RatusError as error:
             return [error] * len(commits)
 

@@ -45,7 +45,8 @@ class Inserter:
             except (BadRequest, TooLarge) as error:  # one of them fails all
                 if len(tasks) == 1:
                     return [_as_single(error)]
-                return [outcome for task in tasks for outcome in await self._run([task])]
+                half = len(tasks) // 2
+                return [*await self._run(tasks[:half]), *await self._run(tasks[half:])]
             except Unavailable as error:
                 if time_is_up():
                     return [error] * len(tasks)

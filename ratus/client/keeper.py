@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -76,8 +76,8 @@ class Keeper(Generic[H]):
         tick = timeout.total_seconds() / 4
         while not done() or self.held:
             await asyncio.sleep(tick)
-            half = timeout / 2
-            due = [task for task in list(self.held.values()) if task.remaining < half]
+            most = timeout * 5 / 8  # what is left at the second tick, not the third
+            due = [task for task in list(self.held.values()) if task.remaining < most]
             for start in range(0, len(due), MAX_EXTENSIONS):
                 await self._extend(due[start : start + MAX_EXTENSIONS], timeout)
 
@@ -105,6 +105,11 @@ class Keeper(Generic[H]):
             elif isinstance(outcome, NonceMismatch) and not task.settled:
                 self._lose(task)
         return outcomes
+
+    def forget(self, tasks: Iterable[HeldTask[Any]]) -> None:
+        """Extend these promises no more, nor give them back: they are worked on until their deadlines."""
+        for task in tasks:
+            self._drop(task)
 
     def _lose(self, task: HeldTask[Any]) -> None:
         task._lose()

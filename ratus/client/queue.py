@@ -21,7 +21,7 @@ from ratus.client.keeper import Keeper
 from ratus.client.subscription import SubscribeOptions, Subscription
 from ratus.client.task import ActiveTask, HeldTask
 from ratus.client.worker import GRACE, STOP_SIGNALS, Worker, WorkerOptions, run_workers
-from ratus.errors import TaskExists
+from ratus.errors import BadRequest, TaskExists
 from ratus.model import ClaimRequest, PollRequest, Task
 from ratus.rpc.connection import TLS, Connection
 from ratus.rpc.remote_calls import RemoteCalls
@@ -95,7 +95,7 @@ class Queue(RemoteCalls):
 
     def __init__(self, connection: Connection, *, consumer: str, producer: str) -> None:
         super().__init__(connection)
-        self._link = connection
+        self._servers = connection
         self._consumer = consumer
         self._producer = producer
         self._inserter = Inserter(connection)
@@ -119,7 +119,7 @@ class Queue(RemoteCalls):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await asyncio.gather(*(close() for close in closes))
-        await self._link.close()
+        await self._servers.close()
         await asyncio.gather(*(close() for close in closes))
 
     async def insert(
@@ -299,6 +299,8 @@ class Queue(RemoteCalls):
         max_bytes: int = 0,
         release_on_close: bool = False,
     ) -> Feed[H]:
+        if concurrency < 1:
+            raise BadRequest("must be positive", field="concurrency")
         request = PollRequest(
             topics=list(topics),
             consumer=consumer or self._consumer,
@@ -307,7 +309,7 @@ class Queue(RemoteCalls):
             max_bytes=max_bytes,
             release_on_close=release_on_close,
         )
-        feed = Feed(self._link, request, make, extend=extend)
+        feed = Feed(self._servers, request, make, extend=extend)
         self._feeds.add(feed)
         return feed
 

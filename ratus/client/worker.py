@@ -109,6 +109,7 @@ class Worker(Generic[H]):
             await asyncio.wait(self._under_way.values(), timeout=END_SECONDS)
         if self._under_way:
             _logger.warning("%d handlers do not end; their tasks wait for their deadlines", len(self._under_way))
+            feed.keeper.forget(self._under_way)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         await feed.close()
@@ -116,8 +117,11 @@ class Worker(Generic[H]):
 
     async def _handle(self, task: H) -> None:
         try:
-            async with asyncio.timeout(self._time_limit):
+            if self._time_limit is None:
                 await self._call(task)
+            else:
+                async with asyncio.timeout(self._time_limit):
+                    await self._call(task)
         except asyncio.CancelledError as error:
             if self._aborting:
                 await task._leave(error)

@@ -28,19 +28,19 @@ class RemoteBackend(RemoteCalls):
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        self._channel = Connection(target, tls=credentials)
-        super().__init__(self._channel)
+        self._server = Connection(target, tls=credentials)
+        super().__init__(self._server)
         self._given_back: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Give back what streams have left, cancel what is under way and close the channel."""
         if self._given_back:
             await asyncio.wait(self._given_back, timeout=READY_TIMEOUT)
-        await self._channel.close()
+        await self._server.close()
 
     def subscribe(self, request: PollRequest) -> RemoteStream:
         """Open a stream of due tasks; what the server refuses is raised by its first `next`."""
-        [link] = self._channel.links()
+        [link] = self._server.links()
         return RemoteStream(link.promises.Poll(wire.write_poll(request)), self._give_back)
 
     def _give_back(self, tasks: Sequence[Task]) -> None:

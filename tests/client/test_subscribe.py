@@ -197,21 +197,23 @@ async def test_what_the_server_refuses_is_raised(queue: ratus.Queue) -> None:
         with pytest.raises(ratus.BadRequest, match=field):
             async for _ in subscription:
                 pass
+    with pytest.raises(ratus.BadRequest, match="concurrency: must be positive"):
+        queue.subscribe("t", concurrency=0)
 
 
 @pytest.mark.parametrize("stay", [True, False], ids=["stream", "call"])
 async def test_promises_are_extended_while_tasks_are_held(queue: ratus.Queue, stay: bool) -> None:
-    task = await take(queue, timeout="1s", stay=stay)
+    task = await take(queue, timeout="4s", stay=stay)
     assert task.consumed is not None
     begin = (await queue.get_task("1")).deadline
     assert begin is not None
 
     async def extended() -> bool:
         deadline = (await queue.get_task("1")).deadline
-        return deadline is not None and deadline > begin + timedelta(seconds=2)
+        return deadline is not None and deadline > begin + timedelta(seconds=3)
 
-    await until(extended)
-    assert timedelta(0) < task.remaining <= timedelta(seconds=1)
+    await until(extended, 30)
+    assert timedelta(0) < task.remaining <= timedelta(seconds=4)
     assert not task.lost
     await task.commit()
 

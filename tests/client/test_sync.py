@@ -15,7 +15,7 @@ from ratus.rpc.remote_calls import RemoteCalls
 from tests.client.helpers import ACTIVE, ARCHIVED, COMPLETED, PENDING
 from tests.server import Server
 
-SECONDS = 10
+SECONDS = 30
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_threads_share_a_subscription(queue: ratus.SyncQueue) -> None:
 
 def test_promises_are_extended_while_a_handler_blocks(queue: ratus.SyncQueue) -> None:
     queue.insert("t", id="1")
-    for task in queue.subscribe("t", timeout="400ms"):
+    for task in queue.subscribe("t", timeout="5s"):
         first = queue.get_task("1").deadline
         end = time.monotonic() + SECONDS
         while queue.get_task("1").deadline == first:
@@ -140,6 +140,24 @@ def test_workers(queue: ratus.SyncQueue) -> None:
     queue.insert_tasks([ratus.new_task("fetch", Page(str(n)), id=str(n)) for n in range(3)])
     queue.run()
     assert [queue.get_task(str(n)).state for n in range(3)] == [COMPLETED, PENDING, COMPLETED]
+
+
+def test_a_handler_that_does_not_end_in_time_keeps_its_promise(server: Server) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    with ratus.connect_sync(server.target) as queue:
+
+        @queue.worker("t", timeout="1m")
+        def work(task: ratus.SyncActiveTask[Any]) -> None:
+            begun.set()
+            queue.stop()
+            go_on.wait(SECONDS)
+
+        queue.insert("t", id="1")
+        queue.run(grace="100ms")
+        assert begun.is_set()
+    go_on.set()
+    with ratus.connect_sync(server.target) as queue:
+        assert queue.get_task("1").state == ACTIVE
 
 
 def test_a_closed_client_says_so(server: Server) -> None:
