@@ -26,7 +26,7 @@ async def running(service: Service) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def queue(running: Running) -> AsyncIterator[ratus.Queue]:
-    async with ratus.connect(running.target, consumer="tests", patience="10s") as queue:
+    async with ratus.connect(running.target, consumer="tests", patience="30s") as queue:
         yield queue
 
 

