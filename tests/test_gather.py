@@ -52,6 +52,15 @@ async def test_an_idle_gatherer_starts_at_once_and_again() -> None:
     assert runner.batches == [[1], [2]]
 
 
+async def test_a_batch_is_bounded_by_weight() -> None:
+    runner = Runner()
+    runner.release(10)
+    gatherer = Gatherer(runner.run, limit=10, weigh=lambda entry: entry)
+    calls = [asyncio.create_task(gatherer.submit([entry])) for entry in (4, 5, 2, 20, 1)]
+    await asyncio.gather(*calls)
+    assert runner.batches == [[4, 5], [2], [20], [1]]
+
+
 async def test_a_batch_is_bounded_but_a_call_is_never_split() -> None:
     runner = Runner()
     runner.release(10)

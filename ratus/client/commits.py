@@ -52,14 +52,15 @@ class Committer:
         outcomes: list[Outcome] = [None] * len(entries)
         left = list(range(len(entries)))
         repeated = False
-        async for time_is_up in self._connection.attempts():
+        patience = self._connection.patience()
+        while left:
             answers = await self._send([entries[index].commit for index in left])
             for index, answer in zip(left, answers, strict=True):
                 if repeated and isinstance(answer, NonceMismatch) and await self._applied(entries[index]):
                     answer = None
                 outcomes[index] = answer
             left = [index for index in left if _repeatable(entries[index], outcomes[index])]
-            if not left or time_is_up():
+            if not left or not await patience.again():
                 break
             repeated = True
         return outcomes

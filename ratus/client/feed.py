@@ -53,6 +53,11 @@ class Feed(Generic[H]):
         self._extending: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been closed and nothing is held."""
+        return self._stopping and not self.keeper.held and (self._running is None or self._running.done())
+
     async def next(self) -> H | None:
         """The next task; None once it is stopped. Raises what the server has against the subscription."""
         running = self._start()

@@ -39,7 +39,8 @@ class Inserter:
 
     async def _run(self, tasks: Sequence[TaskInput]) -> list[Outcome]:
         repeated = False
-        async for time_is_up in self._connection.attempts():
+        patience = self._connection.patience()
+        while True:
             try:
                 done = await self._calls.insert_tasks(tasks)
             except (BadRequest, TooLarge) as error:  # one of them fails all
@@ -48,7 +49,7 @@ class Inserter:
                 half = len(tasks) // 2
                 return [*await self._run(tasks[:half]), *await self._run(tasks[half:])]
             except Unavailable as error:
-                if time_is_up():
+                if not await patience.again():
                     return [error] * len(tasks)
                 repeated = True
                 continue
@@ -58,7 +59,6 @@ class Inserter:
             if repeated:
                 return [await self._judge(task, outcome) for task, outcome in zip(tasks, outcomes, strict=True)]
             return outcomes
-        raise AssertionError("unreachable")
 
     async def _judge(self, task: TaskInput, outcome: Outcome) -> Outcome:
         if not isinstance(outcome, TaskExists):

@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
-from weakref import WeakSet
 
 import ratus
 from ratus.client import payloads
@@ -20,10 +19,11 @@ from ratus.client.inserts import Inserter
 from ratus.client.keeper import Keeper
 from ratus.client.subscription import SubscribeOptions, Subscription
 from ratus.client.task import ActiveTask, HeldTask
+from ratus.client.tls import TLS
 from ratus.client.worker import GRACE, STOP_SIGNALS, Worker, WorkerOptions, run_workers
 from ratus.errors import BadRequest, TaskExists
 from ratus.model import ClaimRequest, PollRequest, Task
-from ratus.rpc.connection import TLS, Connection
+from ratus.rpc.connection import Connection
 from ratus.rpc.remote_calls import RemoteCalls
 
 P = TypeVar("P")
@@ -36,7 +36,7 @@ def connect(
     *targets: str,
     consumer: str = "",
     producer: str = "",
-    tls: TLS | bool = False,
+    tls: TLS | bool | None = None,
     metadata: Mapping[str, str | bytes] | None = None,
     patience: Duration = "30s",
 ) -> "Queue":
@@ -59,11 +59,14 @@ def connect(
 
     Raises:
         BadRequest: for a malformed duration.
+        OSError: for a file of `tls` that cannot be read.
     """
+    trust = TLS() if tls is True else tls or None
     return Queue(
         Connection(
             *(targets or (DEFAULT_TARGET,)),
-            tls=TLS() if tls is True else tls or None,
+            credentials=trust.credentials() if trust else None,
+            server_name=trust.server_name if trust else "",
             metadata=metadata,
             patience=to_duration(patience, "patience").total_seconds(),
             user_agent=f"ratus-python/{ratus.__version__}",
@@ -89,7 +92,7 @@ class ClaimOptions(TypedDict, total=False):
 class Queue(RemoteCalls):
     """A client of a Ratus server, for asynchronous code; see `connect`.
 
-    Its methods are the calls of the services, and `insert`, `upsert`, `commit`, `claim`, `subscribe` and `worker`,
+    Its methods are the calls of the services, and `insert`, `upsert`, `claim`, `subscribe`, `worker` and `run`,
     which are made for everyday use. All may be used by any number of coroutines at once.
     """
 
@@ -100,7 +103,7 @@ class Queue(RemoteCalls):
         self._producer = producer
         self._inserter = Inserter(connection)
         self._claims: Keeper[Any] = Keeper(connection)
-        self._feeds: WeakSet[Feed[Any]] = WeakSet()
+        self._feeds: list[Feed[Any]] = []
         self._workers: list[Worker[Any]] = []
 
     async def __aenter__(self) -> Self:
@@ -113,7 +116,7 @@ class Queue(RemoteCalls):
 
     async def close(self) -> None:
         """Give back what subscriptions hold, finish what is under way, and close the connection."""
-        feeds = list(self._feeds)
+        feeds = self._feeds
         await asyncio.gather(*(feed.abandon() for feed in feeds))
         closes = [self._inserter.close, self._claims.committer.close, *(feed.keeper.committer.close for feed in feeds)]
         with contextlib.suppress(TimeoutError):
@@ -310,7 +313,7 @@ class Queue(RemoteCalls):
             release_on_close=release_on_close,
         )
         feed = Feed(self._servers, request, make, extend=extend)
-        self._feeds.add(feed)
+        self._feeds = [feed for feed in self._feeds if not feed.is_over] + [feed]
         return feed
 
 

@@ -24,7 +24,7 @@ _UNREAD: Final = object()
 _logger = logging.getLogger(__name__)
 
 
-class Keeper(Protocol):
+class TaskKeeper(Protocol):
     """Who has claimed a task and speaks with the server about it."""
 
     async def settle(self, task: "HeldTask[Any]", commit: Commit) -> None:
@@ -40,7 +40,7 @@ class HeldTask(Generic[P]):
     Attributes that were not set read as the task was when it was claimed.
     """
 
-    def __init__(self, task: Task, keeper: Keeper, decode: Callable[[Raw | None], Any]) -> None:
+    def __init__(self, task: Task, keeper: TaskKeeper, decode: Callable[[Raw | None], Any]) -> None:
         self._task = task
         self._keeper = keeper
         self._decode = decode

@@ -89,6 +89,7 @@ class Worker(Generic[H]):
 
         Raises what the server has against the subscription (BadRequest).
         """
+        seconds = to_duration(grace, "grace").total_seconds()
         feed = self._feed = self._subscribe(self._topics, **self._options)
         feed.keeper.on_lost = self._on_lost
         if not self._is_async:
@@ -99,7 +100,7 @@ class Worker(Generic[H]):
                 self._under_way[task] = running
                 running.add_done_callback(lambda _, task=task: self._under_way.pop(task))  # type: ignore[misc]
             if self._under_way:
-                await asyncio.wait(self._under_way.values(), timeout=to_duration(grace, "grace").total_seconds())
+                await asyncio.wait(self._under_way.values(), timeout=seconds)
         finally:
             await self._end(feed)
 
@@ -110,6 +111,7 @@ class Worker(Generic[H]):
         if self._under_way:
             _logger.warning("%d handlers do not end; their tasks wait for their deadlines", len(self._under_way))
             feed.keeper.forget(self._under_way)
+        await feed.keeper.give_back(list(feed.keeper.held.values()))  # of handlers that had no time to begin
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         await feed.close()

@@ -28,7 +28,7 @@ class RemoteBackend(RemoteCalls):
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        self._server = Connection(target, tls=credentials)
+        self._server = Connection(target, credentials=credentials)
         super().__init__(self._server)
         self._given_back: set[asyncio.Task[None]] = set()
 

@@ -3,9 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -39,38 +38,17 @@ _CLOSED: Final = "the client is closed"
 _READY: Final = grpc.ChannelConnectivity.READY
 
 
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """How a client and a server know each other: PEM texts, or paths of PEM files.
-
-    Without `root_certificates` those that gRPC comes with are trusted. `certificate` and `key` are the client's own,
-    for servers that ask for one. `server_name` is the name in the server's certificate, where it is not that of the
-    target.
-    """
-
-    root_certificates: str | Path | bytes | None = None
-    certificate: str | Path | bytes | None = None
-    key: str | Path | bytes | None = None
-    server_name: str = ""
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """What gRPC makes of it; OSError for a file that cannot be read."""
-        return grpc.ssl_channel_credentials(_pem(self.root_certificates), _pem(self.key), _pem(self.certificate))
-
-
 class Link:
     """The channel to one server with the stubs of all services; create it inside the running loop."""
 
-    def __init__(self, target: str, tls: TLS | grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]) -> None:
+    def __init__(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> None:
         self.target = target
-        if tls is None:
+        if credentials is None:
             self.channel = grpc.aio.insecure_channel(target, options=options)
         else:
-            if isinstance(tls, TLS):
-                if tls.server_name:
-                    options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
-                tls = tls.credentials()
-            self.channel = grpc.aio.secure_channel(target, tls, options=options)
+            self.channel = grpc.aio.secure_channel(target, credentials, options=options)
         self.tasks = TaskServiceStub(self.channel)
         self.topics = TopicServiceStub(self.channel)
         self.promises = PromiseServiceStub(self.channel)
@@ -89,7 +67,8 @@ class Connection:
     def __init__(
         self,
         *targets: str,
-        tls: TLS | grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        server_name: str = "",
         metadata: Mapping[str, str | bytes] | None = None,
         patience: float = 0.0,
         user_agent: str = "",
@@ -98,16 +77,20 @@ class Connection:
             raise ValueError("at least one target is needed")
         self.targets = targets
         self.metadata = tuple((metadata or {}).items())
-        self._tls = tls
+        self._credentials = credentials
         self._patience = patience
-        self._options = (*OPTIONS, ("grpc.primary_user_agent", user_agent)) if user_agent else OPTIONS
+        self._options: tuple[tuple[str, Any], ...] = OPTIONS
+        if user_agent:
+            self._options += (("grpc.primary_user_agent", user_agent),)
+        if server_name:  # in the certificate, where it is not that of the target
+            self._options += (("grpc.ssl_target_name_override", server_name),)
         self._opened: list[Link] = []
-        self._closed = False
+        self.is_closed = False
         self._current = random.randrange(len(targets))  # noqa: S311 (it only spreads the load)
 
     async def close(self) -> None:
         """Cancel what is under way and close the channels; StorageUnavailable for who still waits."""
-        self._closed = True
+        self.is_closed = True
         for link in self._opened:
             await link.channel.close()
 
@@ -115,13 +98,14 @@ class Connection:
         self, method: Callable[[Link], Any], request: Any, *, timeout: float = TIMEOUT, repeat: bool = False
     ) -> Any:
         """The answer of a method; with `repeat`, it may be carried out more than once. RatusError."""
-        async for time_is_up in self.attempts():
+        patience = self.patience()
+        while True:
             try:
                 return await self.attempt(method, request, timeout)
             except Unavailable as error:
-                if time_is_up() or not (repeat or isinstance(error, Draining)):  # what drains has not begun
+                safe = repeat or isinstance(error, Draining)  # what drains has not begun
+                if not safe or not await patience.again():
                     raise
-        raise AssertionError("unreachable")
 
     async def attempt(self, method: Callable[[Link], Any], request: Any, timeout: float) -> Any:
         """The answer of a method, once there is a connection; it is called once. RatusError."""
@@ -136,17 +120,13 @@ class Connection:
         except grpc.aio.UsageError as error:
             raise StorageUnavailable(_CLOSED) from error
 
-    async def attempts(self) -> AsyncIterator[Callable[[], bool]]:
-        """Pauses between attempts, which grow and vary; what comes tells whether patience is over."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience
-        for pause in pauses():
-            yield lambda: self._closed or loop.time() >= end
-            await asyncio.sleep(pause)
+    def patience(self) -> "Patience":
+        """The patience for one call, from now on."""
+        return Patience(self, self._patience)
 
     async def link(self, patience: float | None = None) -> Link:
         """The link to use, once it is connected; StorageUnavailable if none is in time, `math.inf` for ever."""
-        if self._closed:
+        if self.is_closed:
             raise StorageUnavailable(_CLOSED)
         links = self.links()
         for offset in range(len(links)):
@@ -165,7 +145,7 @@ class Connection:
         finally:
             for wait in waits:
                 wait.cancel()
-        if self._closed or any(wait.exception() for wait in done):
+        if self.is_closed or any(wait.exception() for wait in done):
             raise StorageUnavailable(_CLOSED)
         if not done:
             raise StorageUnavailable(f"the server cannot be reached at {', '.join(self.targets)}")
@@ -181,8 +161,24 @@ class Connection:
     def links(self) -> list[Link]:
         """The links to all targets."""
         if not self._opened:
-            self._opened = [Link(target, self._tls, self._options) for target in self.targets]
+            self._opened = [Link(target, self._credentials, self._options) for target in self.targets]
         return self._opened
+
+
+class Patience:
+    """How long to go on with a call that fails."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + seconds
+        self._pauses = pauses()
+
+    async def again(self) -> bool:
+        """Pause before the next attempt; False, at once, when there is to be none."""
+        if self._connection.is_closed or time.monotonic() >= self._end:
+            return False
+        await asyncio.sleep(next(self._pauses))
+        return True
 
 
 class OneAttempt:
@@ -204,7 +200,3 @@ def pauses() -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.5, 1)  # noqa: S311 (it only spreads the load)
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def _pem(given: str | Path | bytes | None) -> bytes | None:
-    return given if given is None or isinstance(given, bytes) else Path(given).read_bytes()
