@@ -16,9 +16,14 @@ class Portal:
         self._thread = threading.Thread(target=self._loop.run_forever, name="ratus-client", daemon=True)
         self._thread.start()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._loop.is_closed()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine; it is cancelled when the wait for it is interrupted."""
-        if self._loop.is_closed():
+        if self.is_closed:
             work.close()
             raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -34,7 +39,7 @@ class Portal:
 
     def close(self) -> None:
         """End the loop and the thread."""
-        if self._loop.is_closed():
+        if self.is_closed:
             return
         self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)

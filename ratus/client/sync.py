@@ -165,6 +165,8 @@ class SyncQueue:
 
     def close(self) -> None:
         """Give back what subscriptions hold, finish what is under way, and close the connection."""
+        if self._portal.is_closed:
+            return
         try:
             self._portal.run(self._queue.close())
         finally:

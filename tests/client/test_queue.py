@@ -125,6 +125,15 @@ async def test_claims_are_not_given_back_when_the_client_is_closed(queue: ratus.
     assert (await queue.get_task("1")).nonce == task.nonce
 
 
+async def test_a_client_can_be_closed_twice(running: Running) -> None:
+    queue = ratus.connect(running.target)
+    await queue.insert("t")
+    await queue.close()
+    await queue.close()
+    async with ratus.connect(running.target) as unused:
+        await unused.close()
+
+
 async def test_all_calls(queue: ratus.Queue) -> None:
     """Each with what it answers; the backends' own suite has the rest."""
     new = ratus.new_task("t", {"n": 1}, id="1")

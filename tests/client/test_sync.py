@@ -164,5 +164,6 @@ def test_a_closed_client_says_so(server: Server) -> None:
     queue = ratus.connect_sync(server.target)
     queue.get_server_info()
     queue.close()
+    queue.close()
     with pytest.raises(RuntimeError, match="closed"):
         queue.get_server_info()
