@@ -27,6 +27,16 @@ async def in_state(queue: ratus.Queue, id: str, state: ratus.TaskState) -> ratus
     return await queue.get_task(id)
 
 
+async def counts(queue: ratus.Queue, topic: str, pending: int, active: int = 0) -> None:
+    """Return once a topic has so many tasks; what the server has not sent it gives back by and by."""
+
+    async def reached() -> bool:
+        stats = await queue.get_topic_stats(topic)
+        return (stats.pending, stats.active) == (pending, active)
+
+    await until(reached)
+
+
 def soon(**after: float) -> datetime:
     """A time so long after now, in whole milliseconds."""
     moment = datetime.now(UTC) + timedelta(**after)

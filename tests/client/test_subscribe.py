@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 import ratus
-from tests.client.helpers import ACTIVE, ARCHIVED, COMPLETED, PENDING, in_state, soon, until
+from tests.client.helpers import ACTIVE, ARCHIVED, COMPLETED, PENDING, counts, in_state, soon, until
 from tests.rpc.serving import Running
 
 
@@ -264,8 +264,7 @@ async def test_the_end_of_the_client_gives_back_what_is_held(queue: ratus.Queue,
         subscription = other.subscribe("t", concurrency=10)
         held = [await subscription.next() for _ in range(5)]
         assert all(held)
-    stats = await queue.get_topic_stats("t")
-    assert (stats.pending, stats.active) == (20, 0)
+    await counts(queue, "t", 20)
 
 
 class Struct(msgspec.Struct):

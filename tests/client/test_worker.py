@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import ratus
-from tests.client.helpers import ACTIVE, ARCHIVED, COMPLETED, PENDING, in_state, soon, until
+from tests.client.helpers import ACTIVE, ARCHIVED, COMPLETED, PENDING, counts, in_state, soon, until
 from tests.rpc.serving import Running
 
 Task = ratus.ActiveTask[Any]
@@ -217,7 +217,7 @@ async def test_handlers_get_a_grace_and_are_given_back_after_it(queue: ratus.Que
     await running
     assert (await queue.get_task("quick")).state == COMPLETED
     assert (await queue.get_task("slow")).state == PENDING
-    assert (await queue.get_task("unbegun")).state == PENDING
+    await in_state(queue, "unbegun", PENDING)
 
 
 async def test_work_that_is_cancelled_gives_back(queue: ratus.Queue) -> None:
@@ -234,8 +234,7 @@ async def test_work_that_is_cancelled_gives_back(queue: ratus.Queue) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    stats = await queue.get_topic_stats("t")
-    assert (stats.pending, stats.active) == (10, 0)
+    await counts(queue, "t", 10)
 
 
 async def test_plain_functions_run_in_threads(queue: ratus.Queue) -> None:
