@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ratus.client.subscription import SubscribeOptions, Subscription
     from ratus.client.sync import SyncActiveTask, SyncQueue, SyncSubscription, connect_sync
     from ratus.client.task import ActiveTask, HeldTask
+    from ratus.client.tls import TLS
     from ratus.client.worker import Worker, WorkerOptions
     from ratus.errors import (
         BadRequest,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         TopicStats,
         Updated,
     )
-    from ratus.rpc.connection import TLS
 
 __all__ = [
     "TLS",
@@ -114,7 +114,7 @@ _MODULES: Final = (
     "ratus.client.subscription",
     "ratus.client.retries",
     "ratus.client.worker",
-    "ratus.rpc.connection",
+    "ratus.client.tls",
     "ratus.client.queue",
     "ratus.client.sync",
 )

@@ -26,9 +26,8 @@ from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
 from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
-from ratus.rpc.connection import TLS
 from ratus.rpc.server import RPCServer
-from ratus.tls import Certificates, target_files
+from ratus.tls import Certificates, channel_credentials
 
 _log: Final = logging.getLogger(__name__)
 
@@ -92,9 +91,9 @@ async def serve_gateway(settings: GatewaySettings, announce: Announce) -> None:
     """Serve REST in front of a gRPC server until SIGTERM or SIGINT; StartError if that can never work."""
     stop = _stop_signal()
     certificates = Certificates(settings.tls) if settings.tls else None
-    target_tls = TLS(*target_files(settings.target_tls)) if settings.target_tls else None
+    credentials = channel_credentials(settings.target_tls) if settings.target_tls else None
     rest_sockets = _bind(settings.rest)
-    backend = RemoteBackend(settings.target, target_tls)
+    backend = RemoteBackend(settings.target, credentials)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
         app = create_app(backend, registry=own_registry())
@@ -103,7 +102,7 @@ async def serve_gateway(settings: GatewaySettings, announce: Announce) -> None:
             await stack.enter_async_context(_background(certificates.follow()))
         announce(
             f"ratus {ratus.__version__} serves REST on {_url(settings.rest, certificates)}; "
-            f"target {settings.target}{' with TLS' if target_tls else ''}"
+            f"target {settings.target}{' with TLS' if credentials else ''}"
         )
         await stop.wait()
         _log.info("draining")

@@ -99,15 +99,15 @@ class Certificates:
         return _Files(_read(cert), _read(key), _read(client_ca) if client_ca else None)
 
 
-def target_files(settings: TargetTLS) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """The CAs, the certificate and the key that a client is to use; StartError if it could not."""
+def channel_credentials(settings: TargetTLS) -> grpc.ChannelCredentials:
+    """What a gRPC client wants; StartError if the files cannot be used."""
     context = ssl.create_default_context()  # gRPC would complain only when it connects
     if settings.ca:
         _load_authorities(context, settings.ca)
     if settings.cert and settings.key:
         _load_chain(context, settings.cert, settings.key)
-    ca, cert, key = (_read(path) if path else None for path in (settings.ca, settings.cert, settings.key))
-    return ca, cert, key
+    ca, key, cert = (_read(path) if path else None for path in (settings.ca, settings.key, settings.cert))
+    return grpc.ssl_channel_credentials(ca, key, cert)
 
 
 def _read(path: str) -> bytes:

@@ -19,10 +19,11 @@ from ratus.client.inserts import Inserter
 from ratus.client.keeper import Keeper
 from ratus.client.subscription import SubscribeOptions, Subscription
 from ratus.client.task import ActiveTask, HeldTask
+from ratus.client.tls import TLS
 from ratus.client.worker import GRACE, STOP_SIGNALS, Worker, WorkerOptions, run_workers
 from ratus.errors import BadRequest, TaskExists
 from ratus.model import ClaimRequest, PollRequest, Task
-from ratus.rpc.connection import TLS, Connection
+from ratus.rpc.connection import Connection
 from ratus.rpc.remote_calls import RemoteCalls
 
 P = TypeVar("P")
@@ -35,7 +36,7 @@ def connect(
     *targets: str,
     consumer: str = "",
     producer: str = "",
-    tls: TLS | bool = False,
+    tls: TLS | bool | None = None,
     metadata: Mapping[str, str | bytes] | None = None,
     patience: Duration = "30s",
 ) -> "Queue":
@@ -58,11 +59,14 @@ def connect(
 
     Raises:
         BadRequest: for a malformed duration.
+        OSError: for a file of `tls` that cannot be read.
     """
+    trust = TLS() if tls is True else tls or None
     return Queue(
         Connection(
             *(targets or (DEFAULT_TARGET,)),
-            tls=TLS() if tls is True else tls or None,
+            credentials=trust.credentials() if trust else None,
+            server_name=trust.server_name if trust else "",
             metadata=metadata,
             patience=to_duration(patience, "patience").total_seconds(),
             user_agent=f"ratus-python/{ratus.__version__}",

@@ -21,9 +21,9 @@ from ratus.client.portal import Portal
 from ratus.client.queue import ClaimOptions, Queue, connect
 from ratus.client.subscription import SubscribeOptions
 from ratus.client.task import HeldTask
+from ratus.client.tls import TLS
 from ratus.client.worker import GRACE, STOP_SIGNALS, Worker, WorkerOptions, run_workers
 from ratus.model import Task
-from ratus.rpc.connection import TLS
 
 A = ParamSpec("A")
 P = TypeVar("P")
@@ -34,7 +34,7 @@ def connect_sync(
     *targets: str,
     consumer: str = "",
     producer: str = "",
-    tls: TLS | bool = False,
+    tls: TLS | bool | None = None,
     metadata: Mapping[str, str | bytes] | None = None,
     patience: Duration = "30s",
 ) -> "SyncQueue":

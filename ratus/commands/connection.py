@@ -10,10 +10,11 @@ import uvloop
 from grpc_health.v1 import health_pb2
 
 import ratus
+from ratus.client.tls import TLS
 from ratus.commands.failures import Failure, failure
 from ratus.commands.options import Server
 from ratus.errors import RatusError
-from ratus.rpc.connection import TLS, Connection, Link
+from ratus.rpc.connection import Connection, Link
 from ratus.rpc.errors import from_rpc_error
 from ratus.rpc.remote_calls import RemoteCalls
 
@@ -29,9 +30,10 @@ class Client:
 
     def __init__(self, place: Server) -> None:
         self.target = place.target
+        trust = tls(place)
         self._connection = Connection(
             *place.target.split(","),
-            tls=tls(place),
+            credentials=trust.credentials() if trust else None,
             metadata=dict(place.metadata),
             patience=_PATIENCE if "," in place.target else 0.0,
             user_agent=f"ratus-command/{ratus.__version__}",

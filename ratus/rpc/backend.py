@@ -5,12 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import grpc
 from grpc_health.v1 import health_pb2
 
 from ratus.errors import RatusError, StorageUnavailable, Unavailable
 from ratus.model import PollRequest, Task
 from ratus.rpc import wire
-from ratus.rpc.connection import TLS, Connection
+from ratus.rpc.connection import Connection
 from ratus.rpc.remote_calls import RemoteCalls
 from ratus.rpc.remote_stream import RemoteStream
 
@@ -22,11 +23,12 @@ _logger = logging.getLogger(__name__)
 class RemoteBackend(RemoteCalls):
     """A `ratus.backend.Backend` over one channel to `target`, such as `127.0.0.1:50051`.
 
-    Create it inside the running loop. Without a connection calls raise StorageUnavailable at once.
+    With credentials it uses TLS. Create it inside the running loop. Without a connection calls raise
+    StorageUnavailable at once.
     """
 
-    def __init__(self, target: str, tls: TLS | None = None) -> None:
-        self._server = Connection(target, tls=tls)
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._server = Connection(target, credentials=credentials)
         super().__init__(self._server)
         self._given_back: set[asyncio.Task[None]] = set()
 

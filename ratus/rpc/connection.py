@@ -5,8 +5,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -40,36 +38,17 @@ _CLOSED: Final = "the client is closed"
 _READY: Final = grpc.ChannelConnectivity.READY
 
 
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """How a client and a server know each other: PEM texts, or paths of PEM files.
-
-    Without `root_certificates` those that gRPC comes with are trusted. `certificate` and `key` are the client's own,
-    for servers that ask for one. `server_name` is the name in the server's certificate, where it is not that of the
-    target.
-    """
-
-    root_certificates: str | Path | bytes | None = None
-    certificate: str | Path | bytes | None = None
-    key: str | Path | bytes | None = None
-    server_name: str = ""
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """What gRPC makes of it; OSError for a file that cannot be read."""
-        return grpc.ssl_channel_credentials(_pem(self.root_certificates), _pem(self.key), _pem(self.certificate))
-
-
 class Link:
     """The channel to one server with the stubs of all services; create it inside the running loop."""
 
-    def __init__(self, target: str, tls: TLS | None, options: Sequence[tuple[str, Any]]) -> None:
+    def __init__(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> None:
         self.target = target
-        if tls is None:
+        if credentials is None:
             self.channel = grpc.aio.insecure_channel(target, options=options)
         else:
-            if tls.server_name:
-                options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
-            self.channel = grpc.aio.secure_channel(target, tls.credentials(), options=options)
+            self.channel = grpc.aio.secure_channel(target, credentials, options=options)
         self.tasks = TaskServiceStub(self.channel)
         self.topics = TopicServiceStub(self.channel)
         self.promises = PromiseServiceStub(self.channel)
@@ -88,7 +67,8 @@ class Connection:
     def __init__(
         self,
         *targets: str,
-        tls: TLS | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        server_name: str = "",
         metadata: Mapping[str, str | bytes] | None = None,
         patience: float = 0.0,
         user_agent: str = "",
@@ -97,9 +77,13 @@ class Connection:
             raise ValueError("at least one target is needed")
         self.targets = targets
         self.metadata = tuple((metadata or {}).items())
-        self._tls = tls
+        self._credentials = credentials
         self._patience = patience
-        self._options = (*OPTIONS, ("grpc.primary_user_agent", user_agent)) if user_agent else OPTIONS
+        self._options: tuple[tuple[str, Any], ...] = OPTIONS
+        if user_agent:
+            self._options += (("grpc.primary_user_agent", user_agent),)
+        if server_name:  # in the certificate, where it is not that of the target
+            self._options += (("grpc.ssl_target_name_override", server_name),)
         self._opened: list[Link] = []
         self.is_closed = False
         self._current = random.randrange(len(targets))  # noqa: S311 (it only spreads the load)
@@ -177,7 +161,7 @@ class Connection:
     def links(self) -> list[Link]:
         """The links to all targets."""
         if not self._opened:
-            self._opened = [Link(target, self._tls, self._options) for target in self.targets]
+            self._opened = [Link(target, self._credentials, self._options) for target in self.targets]
         return self._opened
 
 
@@ -216,7 +200,3 @@ def pauses() -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.5, 1)  # noqa: S311 (it only spreads the load)
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def _pem(given: str | Path | bytes | None) -> bytes | None:
-    return given if given is None or isinstance(given, bytes) else Path(given).read_bytes()

@@ -39,7 +39,7 @@ async def work(queue: ratus.Queue) -> None:
 
 
 def work_sync() -> None:
-    with ratus.connect_sync("localhost:50051", tls=ratus.TLS("ca.pem"), metadata={"a": "b"}) as queue:
+    with ratus.connect_sync("localhost:50051", tls=ratus.TLS("ca.pem", key=b""), metadata={"a": "b"}) as queue:
         assert_type(queue.insert("fetch", {"url": "u"}), str)
         assert_type(queue.get_task("1"), ratus.Task)
         assert_type(queue.delete_tasks("t", ratus.TaskState.COMPLETED), int)
