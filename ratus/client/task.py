@@ -88,8 +88,8 @@ class HeldTask(Generic[P]):
 
     @property
     def remaining(self) -> timedelta:
-        """How long the promise holds yet, extensions included; clocks need not agree. Zero once it is over."""
-        return max(timedelta(seconds=self._ends - time.monotonic()), _ZERO)
+        """How long the promise holds yet, extensions included; clocks need not agree. Zero once it is over or lost."""
+        return _ZERO if self.lost else max(timedelta(seconds=self._ends - time.monotonic()), _ZERO)
 
     @property
     def lost(self) -> bool:

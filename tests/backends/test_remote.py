@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from ratus.errors import Draining, StorageUnavailable, TooLarge, Unavailable
 from ratus.model import PageRequest, TaskInput
-from ratus.rpc.backend import TIMEOUT, RemoteBackend
+from ratus.rpc.backend import RemoteBackend
+from ratus.rpc.connection import TIMEOUT
 from tests.rpc.serving import open_service, run_server
 
 
