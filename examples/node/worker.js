@@ -3,7 +3,8 @@
 //     npm ci && node worker.js ADDRESS TOPIC [COUNT]
 //
 // Each task is "executed" by waiting for as many milliseconds as its payload says ({"ms": 20}). The worker prints
-// `done ID` for every task whose commit was accepted, and stops after COUNT of them or on SIGTERM.
+// `done ID` for every task whose commit was accepted, `settled ID` where it cannot know because an answer was lost, and
+// stops after COUNT of them or on SIGTERM. `lost ID` is a task that others will execute, as its promise has ended.
 'use strict';
 
 const { connect } = require('./ratus');
@@ -64,8 +65,7 @@ class Worker {
       this.resolveEnded();
       return;
     }
-    // Whether these commits arrived is not known. To repeat them is safe: they have nonces.
-    for (const commits of this.unanswered.values()) this.finished.push(...commits);
+    for (const commits of this.unanswered.values()) this.repeat(commits);
     this.unanswered.clear();
     const longest = Math.min(FIRST_PAUSE * 2 ** this.failures, LONGEST_PAUSE);
     const pause = Math.round(longest * (0.5 + Math.random() / 2));
@@ -143,10 +143,12 @@ class Worker {
       setTimeout(() => this.commit(), LONGEST_PAUSE * Math.random());
       return;
     }
-    commits.forEach(({ id }, index) => {
-      const code = commit.results[index].status?.code ?? 0;
-      console.log(code ? `lost ${id}` : `done ${id}`);
-      if (!code) this.left -= 1;
+    commits.forEach(({ id, repeated }, index) => {
+      const refused = Boolean(commit.results[index].status?.code);
+      // When a commit that was sent before is refused, it has been applied the first time, or the promise was lost.
+      const outcome = refused ? (repeated ? 'settled' : 'lost') : 'done';
+      console.log(`${outcome} ${id}`);
+      if (outcome !== 'lost') this.left -= 1;
     });
     if (this.left <= 0) this.stop();
     this.endIfIdle();
