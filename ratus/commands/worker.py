@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -148,15 +149,18 @@ class Worker:
 
     async def _run_command(self, task: ActiveTask[Any]) -> int | None:
         """The exit status of the command; None if it was stopped."""
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            self._orders.shell,
-            stdin=asyncio.subprocess.PIPE,
-            env=_environment(task, self._orders.server),
-            start_new_session=True,  # Ctrl-C is for us, and what it starts can be stopped with it
-        )
-        running = asyncio.create_task(process.communicate(self._input(task)))
+        with tempfile.TemporaryFile() as payload:  # not a pipe, whose end a command that does not read it may close
+            payload.write(self._input(task))
+            payload.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                "/bin/sh",
+                "-c",
+                self._orders.shell,
+                stdin=payload,
+                env=_environment(task, self._orders.server),
+                start_new_session=True,  # Ctrl-C is for us, and what it starts can be stopped with it
+            )
+        running = asyncio.create_task(process.wait())
         reasons = [asyncio.create_task(task.wait_lost()), asyncio.create_task(self._hurrying.wait())]
         try:
             await asyncio.wait([running, *reasons], return_when=asyncio.FIRST_COMPLETED)
