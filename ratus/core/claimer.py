@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from ratus import rules, times
 from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
 from ratus.engines.base import Engine
+from ratus.engines.gather import quiet
 from ratus.errors import Internal, RatusError, StorageUnavailable
 from ratus.model import Grant, Task
 
@@ -228,6 +229,8 @@ class Claimer:
     async def _feed(self) -> None:
         """Claim until the topic has no due task or its consumers have no room."""
         while True:
+            if any(consumer.wanted for consumer in self._hungry):
+                await quiet(lambda: len(self._hungry), MAX_CLAIM)
             asked = list(self._hungry)
             wanted = sum(consumer.wanted for consumer in asked)
             if self._ending or (self._dry and not wanted):
