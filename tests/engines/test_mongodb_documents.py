@@ -84,7 +84,7 @@ async def test_documents_of_single_calls(engine: MongoDBEngine, collection: Coll
     assert document == new
     assert list(document) == ["_id", "topic", "state", "nonce", "produced", "scheduled", "payload"]
     [claimed] = await engine.claim("example", [grant("")], ANY_SIZE)
-    promised = {"consumer": "", "consumed": NOW, "deadline": NOW + HOUR}
+    promised = {"consumer": "", "consumed": NOW, "deadline": NOW + HOUR, "promise": claimed.nonce}
     assert list(collection.find()) == [new | promised | {"state": 1, "nonce": claimed.nonce}]
     await engine.commit([commit(claimed)])
     assert list(collection.find()) == [new | promised | {"state": 2, "nonce": ""}]
@@ -92,16 +92,14 @@ async def test_documents_of_single_calls(engine: MongoDBEngine, collection: Coll
     assert list(collection.find()) == [NEW | {"producer": "p", "consumer": "c", "consumed": NOW, "deadline": NOW}]
 
 
-async def test_documents_of_batches_have_at_most_a_token_more(
-    engine: MongoDBEngine, collection: Collection[dict[str, Any]]
-) -> None:
+async def test_documents_of_batches(engine: MongoDBEngine, collection: Collection[dict[str, Any]]) -> None:
     await insert(engine, task("1", "example"), task("2", "example"), task("3", "example"))
     given = grants(3)
     claimed = await engine.claim("example", given, ANY_SIZE)
     promised = [
         NEW
         | {"_id": str(n), "state": 1, "nonce": each.nonce, "consumer": each.consumer, "consumed": each.consumed}
-        | {"deadline": each.deadline}
+        | {"deadline": each.deadline, "promise": each.nonce}
         for n, each in enumerate(given, 1)
     ]
     assert list(collection.find(sort={"_id": 1})) == promised

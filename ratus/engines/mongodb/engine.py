@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 from ratus.config import MongoDBSettings
 from ratus.engines.base import Heard
 from ratus.engines.mongodb import changes, checks, documents, errors, indexes
+from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
@@ -52,12 +53,13 @@ class MongoDBEngine:
         self._client = self._collection.database.client
         self._doubts = Doubts(self._collection)
         self._queries = Queries(self._collection)
-        self._claims = Claims(self._collection, self.fallbacks, self._doubts)
-        self._releases = Releases(self._collection, self.fallbacks)
+        claimed = Claimed()
+        self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed)
+        self._releases = Releases(self._collection, self.fallbacks, claimed)
         puts = Puts(self._collection, self.fallbacks)
         self._inserts = Gatherer(_translated(puts.insert))
         self._upserts = Gatherer(_translated(puts.upsert))
-        self._commits = Gatherer(_translated(Commits(self._collection, self.fallbacks).apply))
+        self._commits = Gatherer(_translated(Commits(self._collection, self.fallbacks, claimed).apply))
         if not self._settings.disable_index_creation:
             self._indexing = asyncio.create_task(self._index())
 
