@@ -28,7 +28,7 @@ PROMISE: Final = "promise"
 
 MAX_PAYLOAD: Final = 16 * 1024 * 1024 - 16 * 1024  # bytes of BSON, which leaves room for the other fields
 _SMALL_JSON: Final = 2 * 1024 * 1024  # bytes of JSON that cannot become MAX_PAYLOAD of BSON
-_MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RawDocument(RawBSONDocument):
@@ -144,7 +144,7 @@ def moment(value: Any) -> datetime | None:
     try:
         return from_ms(int(value))
     except OverflowError:
-        return _MIN_TIME if int(value) < 0 else MAX_TIME
+        return MIN_TIME if int(value) < 0 else MAX_TIME
 
 
 def payload_size(document: RawBSONDocument) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -17,6 +17,7 @@ from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
 from ratus.engines.mongodb.doubts import Doubts
 from ratus.engines.mongodb.fallback import Fallbacks
+from ratus.engines.mongodb.floors import Floors
 from ratus.engines.mongodb.puts import Puts
 from ratus.engines.mongodb.queries import Queries
 from ratus.engines.mongodb.releases import Releases
@@ -26,6 +27,7 @@ from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, Topi
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
+Batches = Callable[[Sequence[Entry]], Coroutine[Any, Any, list[T]]]
 
 _FIRST_DELAY: Final = 0.5  # seconds between attempts to create the indexes; doubled after each
 _MAX_DELAY: Final = 30.0
@@ -51,15 +53,18 @@ class MongoDBEngine:
         """Get ready; StartError for settings that can never work. Does not wait for the database."""
         self._collection = connect(self._settings)
         self._client = self._collection.database.client
-        self._doubts = Doubts(self._collection)
+        self._floors = Floors()
+        self._doubts = Doubts(self._collection, self._floors.lower_all)
         self._queries = Queries(self._collection)
         claimed = Claimed()
-        self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed)
+        self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed, self._floors)
         self._releases = Releases(self._collection, self.fallbacks, claimed)
         puts = Puts(self._collection, self.fallbacks)
-        self._inserts = Gatherer(_translated(puts.insert))
-        self._upserts = Gatherer(_translated(puts.upsert))
-        self._commits = Gatherer(_translated(Commits(self._collection, self.fallbacks, claimed).apply))
+        self._inserts = Gatherer(_translated(self._noting(puts.insert)))
+        self._upserts = Gatherer(_translated(self._noting(puts.upsert)))
+        self._commits = Gatherer(
+            _translated(self._noting_commits(Commits(self._collection, self.fallbacks, claimed).apply))
+        )
         if not self._settings.disable_index_creation:
             self._indexing = asyncio.create_task(self._index())
 
@@ -72,6 +77,7 @@ class MongoDBEngine:
             await gatherer.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._claims.close()
         await self._doubts.close()
         await self._client.close()
 
@@ -116,7 +122,7 @@ class MongoDBEngine:
 
     async def release(self, holds: Sequence[Hold]) -> list[str | None]:
         """Set tasks that are held back to pending."""
-        return await self._run(self._releases.release(holds))
+        return await self._run(self._freeing(self._releases.release(holds), lambda topics: topics))
 
     async def held(self, holds: Sequence[Hold]) -> list[bool]:
         """Tell which promises are still held."""
@@ -148,11 +154,11 @@ class MongoDBEngine:
 
     async def delete_promise(self, id: str, nonce: str) -> str | None:
         """Set an active task back to pending."""
-        return await self._run(self._releases.delete_promise(id, nonce))
+        return await self._run(self._freeing(self._releases.delete_promise(id, nonce), lambda topic: [topic]))
 
     async def delete_promises(self, topic: str) -> int:
         """Set all active tasks of a topic back to pending."""
-        return await self._run(self._releases.delete_promises(topic))
+        return await self._run(self._freeing(self._releases.delete_promises(topic), lambda _: [topic]))
 
     async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
         """Topics in order of name."""
@@ -172,7 +178,7 @@ class MongoDBEngine:
 
     async def recover(self, now: datetime) -> list[str]:
         """Set active tasks whose deadline has passed back to pending."""
-        return await self._run(self._releases.recover(now))
+        return await self._run(self._freeing(self._releases.recover(now), lambda topics: topics))
 
     async def expire(self, now: datetime) -> int:
         """Nothing to do: the TTL index deletes completed tasks."""
@@ -198,8 +204,56 @@ class MongoDBEngine:
 
     async def watch(self, heard: Heard) -> None:
         """Tell what becomes pending, through this process too, on a replica set or a sharded cluster."""
+
+        def hear(topic: str | None, scheduled: datetime) -> None:
+            if topic is None:
+                self._floors.lower_all()
+            else:
+                self._floors.lower(topic, scheduled)
+            heard(topic, scheduled)
+
         with errors.translated():
-            await changes.watch(self._collection, heard)
+            await changes.watch(self._collection, hear)
+
+    def _noting(self, put: Callable[[Sequence[Task]], Awaitable[list[bool]]]) -> Batches[Task, bool]:
+        """Tell the floors what is put, whether that is known to have been stored or not."""
+
+        async def noted(tasks: Sequence[Task]) -> list[bool]:
+            try:
+                return await put(tasks)
+            finally:
+                self._floors.pending(tasks)
+
+        return noted
+
+    def _noting_commits(
+        self, apply: Callable[[Sequence[Entry]], Awaitable[list[Task | RatusError]]]
+    ) -> Batches[Entry, Task | RatusError]:
+        """Tell the floors what commits have made pending."""
+
+        async def noted(entries: Sequence[Entry]) -> list[Task | RatusError]:
+            results: list[Task | RatusError] = []
+            try:
+                results = await apply(entries)
+            finally:
+                if not results or any(isinstance(result, StorageUnavailable) for result in results):
+                    self._floors.lower_all()
+                self._floors.pending(result for result in results if isinstance(result, Task))
+            return results
+
+        return noted
+
+    async def _freeing(self, work: Awaitable[T], topics: Callable[[T], Iterable[str | None]]) -> T:
+        """Tell the floors in which topics tasks have become pending, nobody knows for when."""
+        try:
+            result = await work
+        except BaseException:
+            self._floors.lower_all()
+            raise
+        for topic in topics(result):
+            if topic is not None:
+                self._floors.lower(topic)
+        return result
 
     async def diagnose(self, *, thorough: bool) -> list[Check]:
         """The server, its clock, the indexes and change streams."""
@@ -238,9 +292,7 @@ async def _persistently(create: Callable[[], Awaitable[T]]) -> T:
         delay = min(2 * delay, _MAX_DELAY)
 
 
-def _translated(
-    run: Callable[[Sequence[Entry]], Awaitable[list[T]]],
-) -> Callable[[Sequence[Entry]], Coroutine[Any, Any, list[T]]]:
+def _translated(run: Callable[[Sequence[Entry]], Awaitable[list[T]]]) -> Batches[Entry, T]:
     async def translated(entries: Sequence[Entry]) -> list[T]:
         with errors.translated():
             return await run(entries)
