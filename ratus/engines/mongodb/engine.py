@@ -15,6 +15,7 @@ from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
+from ratus.engines.mongodb.counts import Counts
 from ratus.engines.mongodb.doubts import Doubts
 from ratus.engines.mongodb.fallback import Fallbacks
 from ratus.engines.mongodb.floors import Floors
@@ -55,7 +56,8 @@ class MongoDBEngine:
         self._client = self._collection.database.client
         self._floors = Floors()
         self._doubts = Doubts(self._collection, self._floors.lower_all)
-        self._queries = Queries(self._collection)
+        self._counts = Counts(self._collection)
+        self._queries = Queries(self._collection, self._counts)
         claimed = Claimed()
         self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed, self._floors)
         self._releases = Releases(self._collection, self.fallbacks, claimed)
@@ -272,8 +274,9 @@ class MongoDBEngine:
             return await asyncio.shield(task)
 
     async def _index(self) -> None:
-        hint = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
-        self._claims.hint = indexes.CLAIM_INDEX if hint else None
+        right = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
+        self._claims.hint = indexes.CLAIM_INDEX if indexes.CLAIM_INDEX in right else None
+        self._counts.indexed = right >= indexes.COUNTED
         self.indexed.set()
 
     async def _index_requests(self) -> None:
