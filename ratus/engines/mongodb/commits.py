@@ -66,6 +66,7 @@ class Commits:
 
     async def _apply_distinct(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
         if len(commits) == 1 or self._fallbacks.active(Operation.COMMIT):
+            self._claimed.forget(commit.id for commit in commits)
             return await self._apply_singly(commits, projection)
         return await self._apply_together(commits, projection)
 
