@@ -16,8 +16,8 @@ from typing import Final, Protocol
 from ratus import rules, times
 from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
 from ratus.engines.base import Engine
-from ratus.engines.gather import quiet
 from ratus.errors import Internal, RatusError, StorageUnavailable
+from ratus.gather import quiet
 from ratus.model import Grant, Task
 
 _log: Final = logging.getLogger(__name__)
