@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -28,7 +28,6 @@ from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, Topi
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
-Batches = Callable[[Sequence[Entry]], Coroutine[Any, Any, list[T]]]
 
 _FIRST_DELAY: Final = 0.5  # seconds between attempts to create the indexes; doubled after each
 _MAX_DELAY: Final = 30.0
@@ -62,10 +61,10 @@ class MongoDBEngine:
         self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed, self._floors)
         self._releases = Releases(self._collection, self.fallbacks, claimed)
         puts = Puts(self._collection, self.fallbacks)
-        self._inserts = Gatherer(_translated(self._noting(puts.insert)))
-        self._upserts = Gatherer(_translated(self._noting(puts.upsert)))
+        self._inserts = Gatherer(_translated(self._floors.noting(puts.insert)))
+        self._upserts = Gatherer(_translated(self._floors.noting(puts.upsert)))
         self._commits = Gatherer(
-            _translated(self._noting_commits(Commits(self._collection, self.fallbacks, claimed).apply))
+            _translated(self._floors.noting_commits(Commits(self._collection, self.fallbacks, claimed).apply))
         )
         if not self._settings.disable_index_creation:
             self._indexing = asyncio.create_task(self._index())
@@ -124,7 +123,7 @@ class MongoDBEngine:
 
     async def release(self, holds: Sequence[Hold]) -> list[str | None]:
         """Set tasks that are held back to pending."""
-        return await self._run(self._freeing(self._releases.release(holds), lambda topics: topics))
+        return await self._run(self._floors.freeing(self._releases.release(holds), lambda topics: topics))
 
     async def held(self, holds: Sequence[Hold]) -> list[bool]:
         """Tell which promises are still held."""
@@ -156,11 +155,11 @@ class MongoDBEngine:
 
     async def delete_promise(self, id: str, nonce: str) -> str | None:
         """Set an active task back to pending."""
-        return await self._run(self._freeing(self._releases.delete_promise(id, nonce), lambda topic: [topic]))
+        return await self._run(self._floors.freeing(self._releases.delete_promise(id, nonce), lambda topic: [topic]))
 
     async def delete_promises(self, topic: str) -> int:
         """Set all active tasks of a topic back to pending."""
-        return await self._run(self._freeing(self._releases.delete_promises(topic), lambda _: [topic]))
+        return await self._run(self._floors.freeing(self._releases.delete_promises(topic), lambda _: [topic]))
 
     async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
         """Topics in order of name."""
@@ -180,7 +179,7 @@ class MongoDBEngine:
 
     async def recover(self, now: datetime) -> list[str]:
         """Set active tasks whose deadline has passed back to pending."""
-        return await self._run(self._freeing(self._releases.recover(now), lambda topics: topics))
+        return await self._run(self._floors.freeing(self._releases.recover(now), lambda topics: topics))
 
     async def expire(self, now: datetime) -> int:
         """Nothing to do: the TTL index deletes completed tasks."""
@@ -216,46 +215,6 @@ class MongoDBEngine:
 
         with errors.translated():
             await changes.watch(self._collection, hear)
-
-    def _noting(self, put: Callable[[Sequence[Task]], Awaitable[list[bool]]]) -> Batches[Task, bool]:
-        """Tell the floors what is put, whether that is known to have been stored or not."""
-
-        async def noted(tasks: Sequence[Task]) -> list[bool]:
-            try:
-                return await put(tasks)
-            finally:
-                self._floors.pending(tasks)
-
-        return noted
-
-    def _noting_commits(
-        self, apply: Callable[[Sequence[Entry]], Awaitable[list[Task | RatusError]]]
-    ) -> Batches[Entry, Task | RatusError]:
-        """Tell the floors what commits have made pending."""
-
-        async def noted(entries: Sequence[Entry]) -> list[Task | RatusError]:
-            results: list[Task | RatusError] = []
-            try:
-                results = await apply(entries)
-            finally:
-                if not results or any(isinstance(result, StorageUnavailable) for result in results):
-                    self._floors.lower_all()
-                self._floors.pending(result for result in results if isinstance(result, Task))
-            return results
-
-        return noted
-
-    async def _freeing(self, work: Awaitable[T], topics: Callable[[T], Iterable[str | None]]) -> T:
-        """Tell the floors in which topics tasks have become pending, nobody knows for when."""
-        try:
-            result = await work
-        except BaseException:
-            self._floors.lower_all()
-            raise
-        for topic in topics(result):
-            if topic is not None:
-                self._floors.lower(topic)
-        return result
 
     async def diagnose(self, *, thorough: bool) -> list[Check]:
         """The server, its clock, the indexes and change streams."""
@@ -295,7 +254,9 @@ async def _persistently(create: Callable[[], Awaitable[T]]) -> T:
         delay = min(2 * delay, _MAX_DELAY)
 
 
-def _translated(run: Callable[[Sequence[Entry]], Awaitable[list[T]]]) -> Batches[Entry, T]:
+def _translated(
+    run: Callable[[Sequence[Entry]], Awaitable[list[T]]],
+) -> Callable[[Sequence[Entry]], Coroutine[Any, Any, list[T]]]:
     async def translated(entries: Sequence[Entry]) -> list[T]:
         with errors.translated():
             return await run(entries)

@@ -7,13 +7,17 @@ time, and always before a topic is said to have no due task.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from ratus.engines.mongodb.documents import MIN_TIME
+from ratus.errors import RatusError, StorageUnavailable
 from ratus.model import Task, TaskState
+
+T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 _MAX_TOPICS: Final = 10_000
 _SHORTEST_PAUSE: Final = 0.25  # seconds between looks below a floor
@@ -83,3 +87,45 @@ class Floors:
         """Anything may have become pending."""
         for floor in self._floors.values():
             floor.lower(None)
+
+    def noting(
+        self, put: Callable[[Sequence[Task]], Awaitable[list[bool]]]
+    ) -> Callable[[Sequence[Task]], Awaitable[list[bool]]]:
+        """The same, and note what is put, whether that is known to have been stored or not."""
+
+        async def noted(tasks: Sequence[Task]) -> list[bool]:
+            try:
+                return await put(tasks)
+            finally:
+                self.pending(tasks)
+
+        return noted
+
+    def noting_commits(
+        self, apply: Callable[[Sequence[Entry]], Awaitable[list[Task | RatusError]]]
+    ) -> Callable[[Sequence[Entry]], Awaitable[list[Task | RatusError]]]:
+        """The same, and note what commits have made pending."""
+
+        async def noted(entries: Sequence[Entry]) -> list[Task | RatusError]:
+            results: list[Task | RatusError] = []
+            try:
+                results = await apply(entries)
+            finally:
+                if not results or any(isinstance(result, StorageUnavailable) for result in results):
+                    self.lower_all()
+                self.pending(result for result in results if isinstance(result, Task))
+            return results
+
+        return noted
+
+    async def freeing(self, work: Awaitable[T], topics: Callable[[T], Iterable[str | None]]) -> T:
+        """Do this, and note in which topics tasks have become pending by it, nobody knows for when."""
+        try:
+            result = await work
+        except BaseException:
+            self.lower_all()
+            raise
+        for topic in topics(result):
+            if topic is not None:
+                self.lower(topic)
+        return result
