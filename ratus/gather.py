@@ -1,15 +1,29 @@
-"""Gathering: concurrent calls become one batch while the batch before them is under way.
+"""Gathering: concurrent calls become one batch while the batch before them is under way, or the loop has more of them.
 
-There are no timers: an idle gatherer starts at once, a busy one takes all that came in meanwhile.
+There are no timers: an idle gatherer waits for no more than five turns of the event loop, some microseconds.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 Entry = TypeVar("Entry")
 Result = TypeVar("Result")
+
+_QUIET: Final = 5  # turns of the event loop without a new call, after which a batch begins
+_LONGEST_GATHERING: Final = 0.002  # seconds
+
+
+async def quiet(count: Callable[[], int], enough: int) -> None:
+    """Wait while the event loop brings more of what is counted, until there is enough; never for long."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _LONGEST_GATHERING
+    seen, turns = count(), 0
+    while turns < _QUIET and seen < enough and loop.time() < until:
+        await asyncio.sleep(0)
+        now = count()
+        seen, turns = now, (0 if now > seen else turns + 1)
 
 
 class Gatherer(Generic[Entry, Result]):
@@ -50,8 +64,20 @@ class Gatherer(Generic[Entry, Result]):
 
     async def _work(self) -> None:
         try:
-            while calls := self._next():
-                _answer(calls, await _finished(self._run([entry for entries, _ in calls for entry in entries])))
+            while True:
+                await quiet(lambda: len(self._waiting), self._limit)
+                if not (calls := self._next()):
+                    break
+                try:
+                    results = await self._run([entry for entries, _ in calls for entry in entries])
+                except asyncio.CancelledError as error:
+                    _fail(calls, error)
+                    if self._worker is None or self._worker.cancelling():
+                        raise
+                except BaseException as error:  # noqa: BLE001 (whatever it is, it is the answer to every call)
+                    _fail(calls, error)
+                else:
+                    _answer(calls, results)
         finally:
             self._worker = None
 
@@ -69,26 +95,21 @@ class Gatherer(Generic[Entry, Result]):
         return calls
 
 
-async def _finished(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-    """What the work has come to, so that whatever it raises can be handed on."""
-    task = asyncio.create_task(work)
-    await asyncio.wait({task})
-    return task
-
-
 def _answer(
-    calls: Sequence[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]],
-    batch: asyncio.Future[Sequence[Result]],
+    calls: Sequence[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]], results: Sequence[Result]
 ) -> None:
-    error = None if batch.cancelled() else batch.exception()
     position = 0
     for entries, answer in calls:
-        if answer.done():
-            pass
-        elif batch.cancelled():
-            answer.cancel()
-        elif error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(batch.result()[position : position + len(entries)])
+        if not answer.done():
+            answer.set_result(results[position : position + len(entries)])
         position += len(entries)
+
+
+def _fail(calls: Sequence[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]], error: BaseException) -> None:
+    for _, answer in calls:
+        if answer.done():
+            continue
+        if isinstance(error, asyncio.CancelledError):
+            answer.cancel()
+        else:
+            answer.set_exception(error)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from ratus import rules, times
 from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
 from ratus.engines.base import Engine
 from ratus.errors import Internal, RatusError, StorageUnavailable
+from ratus.gather import quiet
 from ratus.model import Grant, Task
 
 _log: Final = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ _log: Final = logging.getLogger(__name__)
 _FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; four times as many while that is few
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
+_PATIENCE: Final = 0.02  # seconds without a task of this process, after which others are listened to
 _CLOCK_CHECK: Final = 5.0  # seconds between looks at the clock, which may have been set
 
 
@@ -59,11 +62,13 @@ class Claimer:
         *,
         claimed: Callable[[Sequence[Task]], None],
         release: Callable[[Sequence[Task]], None],
+        listen: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._topic = topic
         self._engine = engine
         self._claimed = claimed
         self._release = release
+        self._listen = listen
         self._consumers: set[Consumer] = set()
         self._hungry: dict[Consumer, None] = {}  # in the order of their turns
         self._task: asyncio.Task[None] | None = None
@@ -202,19 +207,25 @@ class Claimer:
         if pause:  # whoever joins would only fail as well
             await asyncio.sleep(pause)
             return
-        while not self._wake.is_set():
-            if not self._hungry:
-                await self._wake.wait()
-                return
-            seconds = _CLOCK_CHECK
-            if self._due_at is not None:
-                seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
-            try:
-                async with asyncio.timeout(seconds):
+        with ExitStack() as listening:
+            patience = _PATIENCE if self._dry else _CLOCK_CHECK
+            while not self._wake.is_set():
+                if not self._hungry:
+                    listening.close()
                     await self._wake.wait()
-            except TimeoutError:
-                if self._is_due():
                     return
+                seconds = patience
+                if self._due_at is not None:
+                    seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self._wake.wait()
+                except TimeoutError:
+                    if self._is_due():
+                        return
+                    if patience == _PATIENCE:
+                        listening.enter_context(self._listen())
+                        patience = _CLOCK_CHECK
 
     async def _learn_due_at(self) -> None:
         """Ask the storage for the time of the next task, where it is not known."""
@@ -228,6 +239,8 @@ class Claimer:
     async def _feed(self) -> None:
         """Claim until the topic has no due task or its consumers have no room."""
         while True:
+            if any(consumer.wanted for consumer in self._hungry):
+                await quiet(lambda: len(self._hungry), MAX_CLAIM)
             asked = list(self._hungry)
             wanted = sum(consumer.wanted for consumer in asked)
             if self._ending or (self._dry and not wanted):

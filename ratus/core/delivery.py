@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -41,6 +42,7 @@ class Delivery:
         self._evict_at = _IDLE_CLAIMERS
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = self._start(neighbours.run()) if engine.shared else None
+        self._listen: Callable[[], AbstractContextManager[None]] = neighbours.listen if engine.shared else nullcontext
 
     async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
         """Claim tasks for a call, the grants with its key.
@@ -180,7 +182,11 @@ class Delivery:
         claimer = self._claimers.get(topic)
         if claimer is None:
             claimer = self._claimers[topic] = Claimer(
-                topic, self._engine, claimed=self._claimed, release=self._release_tasks
+                topic,
+                self._engine,
+                claimed=self._claimed,
+                release=self._release_tasks,
+                listen=self._listen,
             )
         return claimer
 

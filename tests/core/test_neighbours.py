@@ -32,6 +32,7 @@ class SharedEngine(SQLiteEngine):
         self.tells = False
         self.failures = 0
         self.faults = 0
+        self.unheard = asyncio.Event()
 
     async def due_topics(self, topics: Sequence[str], now: datetime) -> list[str]:
         self.polls += 1
@@ -47,7 +48,10 @@ class SharedEngine(SQLiteEngine):
         if self.tells:
             self.heard.set_result(heard)
             heard(None, times.now())
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.unheard.set()
 
 
 @pytest.fixture
@@ -104,8 +108,8 @@ async def test_a_storage_that_tells_needs_no_poll(engine: SharedEngine, monkeypa
     monkeypatch.setattr(neighbours, "_FIRST_POLL", 3600.0)
     engine.tells, engine.failures = True, 1  # the watch is begun again after a failure
     here = Service(engine, Limits(), CollectorRegistry())
-    heard = await soon(engine.heard)
     waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
+    heard = await soon(engine.heard)
     assert await claim(here) == []
     other = Service(SharedEngine(), Limits(), CollectorRegistry())
     other._engine = engine
@@ -115,6 +119,23 @@ async def test_a_storage_that_tells_needs_no_poll(engine: SharedEngine, monkeypa
     for service in (here, other):
         service.drain()
         await service.close()
+
+
+async def test_a_storage_is_asked_to_tell_only_while_somebody_waits_in_vain(engine: SharedEngine) -> None:
+    engine.tells = True
+    here = Service(engine, Limits(), CollectorRegistry())
+    await insert(here, "1")
+    assert ids(await claim(here, wait=30 * SECOND)) == ["1"]
+    assert await claim(here) == []
+    assert not engine.heard.done()
+    waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
+    await soon(engine.heard)
+    await insert(here, "2")
+    assert ids(await waiting) == ["2"]
+    assert not engine.unheard.is_set()  # somebody may wait again soon
+    await soon(engine.unheard.wait())
+    here.drain()
+    await here.close()
 
 
 @pytest.mark.parametrize("how", ["commit", "promise", "delete"])

@@ -41,6 +41,10 @@ INDEXES: dict[str, dict[str, Any]] = {
         "expireAfterSeconds": 259200,
     },
 }
+OURS: dict[str, dict[str, Any]] = {
+    "topic_1__id_1": {"key": [("topic", 1), ("_id", 1)]},
+    "topic_1_state_1": {"key": [("topic", 1), ("state", 1)], "partialFilterExpression": {"state": 3}},
+}
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ async def test_documents_of_single_calls(engine: MongoDBEngine, collection: Coll
     assert document == new
     assert list(document) == ["_id", "topic", "state", "nonce", "produced", "scheduled", "payload"]
     [claimed] = await engine.claim("example", [grant("")], ANY_SIZE)
-    promised = {"consumer": "", "consumed": NOW, "deadline": NOW + HOUR}
+    promised = {"consumer": "", "consumed": NOW, "deadline": NOW + HOUR, "promise": claimed.nonce}
     assert list(collection.find()) == [new | promised | {"state": 1, "nonce": claimed.nonce}]
     await engine.commit([commit(claimed)])
     assert list(collection.find()) == [new | promised | {"state": 2, "nonce": ""}]
@@ -92,16 +96,14 @@ async def test_documents_of_single_calls(engine: MongoDBEngine, collection: Coll
     assert list(collection.find()) == [NEW | {"producer": "p", "consumer": "c", "consumed": NOW, "deadline": NOW}]
 
 
-async def test_documents_of_batches_have_at_most_a_token_more(
-    engine: MongoDBEngine, collection: Collection[dict[str, Any]]
-) -> None:
+async def test_documents_of_batches(engine: MongoDBEngine, collection: Collection[dict[str, Any]]) -> None:
     await insert(engine, task("1", "example"), task("2", "example"), task("3", "example"))
     given = grants(3)
     claimed = await engine.claim("example", given, ANY_SIZE)
     promised = [
         NEW
         | {"_id": str(n), "state": 1, "nonce": each.nonce, "consumer": each.consumer, "consumed": each.consumed}
-        | {"deadline": each.deadline}
+        | {"deadline": each.deadline, "promise": each.nonce}
         for n, each in enumerate(given, 1)
     ]
     assert list(collection.find(sort={"_id": 1})) == promised
@@ -114,7 +116,7 @@ async def test_documents_of_batches_have_at_most_a_token_more(
 
 
 async def test_indexes(engine: MongoDBEngine, collection: Collection[dict[str, Any]]) -> None:
-    assert indexes(collection) == INDEXES
+    assert indexes(collection) == INDEXES | OURS
 
 
 async def test_indexes_of_the_original_are_accepted(
@@ -129,7 +131,7 @@ async def test_indexes_of_the_original_are_accepted(
         async with opened(mongodb_settings) as engine:
             await insert(engine, task("1"))
             assert ids(await claim(engine)) == ["1"]
-    assert indexes(collection) == INDEXES
+    assert indexes(collection) == INDEXES | OURS
     assert not caplog.records
 
 
@@ -143,7 +145,9 @@ async def test_a_changed_retention_period_changes_the_index(
     for settings, expected in ((mongodb_settings, 259200), (replace(mongodb_settings, retention=retention), seconds)):
         async with opened(settings):
             assert collection.index_information()["consumed_1"]["expireAfterSeconds"] == expected
-    assert indexes(collection) == INDEXES | {"consumed_1": INDEXES["consumed_1"] | {"expireAfterSeconds": seconds}}
+    assert indexes(collection) == INDEXES | OURS | {
+        "consumed_1": INDEXES["consumed_1"] | {"expireAfterSeconds": seconds}
+    }
 
 
 async def test_index_creation_can_be_turned_off(
@@ -165,7 +169,7 @@ async def test_an_index_that_others_made_differently_is_left_and_not_relied_on(
         assert ids(await claim(engine)) == ["2"]
         assert len(await claim(engine, count=3)) == 2
     assert "index topic_1_scheduled_1 is not as it should be" in caplog.text
-    assert len(indexes(collection)) == len(INDEXES)
+    assert len(indexes(collection)) == len(INDEXES | OURS)
 
 
 async def test_an_index_that_is_dropped_is_done_without(

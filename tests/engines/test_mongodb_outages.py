@@ -227,7 +227,7 @@ async def test_batched_claims_lose_and_double_nothing(
 async def test_a_batched_claim_whose_tasks_cannot_be_read_back_is_released(
     engine: MongoDBEngine, mongod: Mongod, fail: Fail
 ) -> None:
-    await insert(engine, *(task(f"{n:02}") for n in range(20)))
+    await insert(engine, *(task(f"{n:02}", payload="x" * 200_000) for n in range(20)))  # too large to be repeated
     fail("find", skip=1, closeConnection=True)  # the one that finds them passes
     with pytest.raises(StorageUnavailable):
         await claim(engine, count=5)

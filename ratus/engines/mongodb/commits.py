@@ -1,4 +1,7 @@
-"""Commits: singly with one find-and-modify, together by reading, deciding and a write guarded by the nonces."""
+"""Commits: singly with one find-and-modify, together with a write that is guarded by the nonces.
+
+To tell what has become of the tasks, those that were not claimed here lately are read before.
+"""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from ratus import rules
 from ratus.engines.mongodb import documents, errors, guarded
+from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.fallback import Collection, Fallbacks, Modifier, Operation
 from ratus.engines.mongodb.guarded import Guarded
 from ratus.errors import NonceMismatch, NotFound, RatusError, StorageUnavailable
@@ -24,9 +28,10 @@ _SINGLES: Final = 16  # at the same time
 class Commits:
     """Applies commits."""
 
-    def __init__(self, collection: Collection, fallbacks: Fallbacks) -> None:
+    def __init__(self, collection: Collection, fallbacks: Fallbacks, claimed: Claimed) -> None:
         self._collection = collection
         self._fallbacks = fallbacks
+        self._claimed = claimed
         self._modifier = Modifier(collection, fallbacks)
         self._singles = asyncio.Semaphore(_SINGLES)
 
@@ -61,6 +66,7 @@ class Commits:
 
     async def _apply_distinct(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
         if len(commits) == 1 or self._fallbacks.active(Operation.COMMIT):
+            self._claimed.forget(commit.id for commit in commits)
             return await self._apply_singly(commits, projection)
         return await self._apply_together(commits, projection)
 
@@ -83,34 +89,59 @@ class Commits:
         return NotFound() if exists is None else NonceMismatch()
 
     async def _apply_together(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
-        query = {"_id": {"$in": [commit.id for commit in commits]}}
-        found: list[RawBSONDocument] = await self._collection.find(query, projection).to_list()
-        tasks = {task.id: task for task in map(documents.decode, found)}
-        results: list[Result] = []
-        entries: dict[int, Guarded] = {}
-        single: list[int] = []
-        for index, commit in enumerate(commits):
-            task = tasks.get(commit.id)
-            result = NotFound() if task is None else rules.committed(task, commit)
-            results.append(result)
-            if task is not None and isinstance(result, Task):
-                # Without a nonce the one that was seen is as good a guard, but no nonce at all is none.
-                if task.nonce:
-                    entries[index] = Guarded(commit.id, task.nonce, _changes(commit))
-                else:
-                    single.append(index)
-        if entries:
-            outcomes = await guarded.write(self._collection, self._fallbacks, Operation.COMMIT, list(entries.values()))
-            for index, outcome in zip(entries, outcomes, strict=True):
-                if outcome is None:
-                    results[index] = StorageUnavailable("the outcome of the commit is unknown")
-                elif not outcome:
-                    # Others came between reading and writing, or the write was refused: one by one is always exact.
-                    single.append(index)
+        claimed = [self._claimed.get(commit.id, commit.nonce) for commit in commits]
+        self._claimed.forget(commit.id for commit in commits)
+        results: list[Result | None] = [None] * len(commits)
+        known = {index: task for index, task in enumerate(claimed) if task is not None}
+        single = await self._write(commits, known, results, untouched=True)
+        unknown = [index for index, task in enumerate(claimed) if task is None]
+        if unknown:
+            found = await self._read([commits[index].id for index in unknown], projection)
+            stored = {index: found[commits[index].id] for index in unknown if commits[index].id in found}
+            for index in unknown:
+                results[index] = NotFound()
+            single += await self._write(commits, stored, results)
         done = await self._apply_singly([commits[index] for index in single], projection)
         for index, result in zip(single, done, strict=True):
             results[index] = result
-        return results
+        return [result for result in results if result is not None]
+
+    async def _read(self, ids: Sequence[str], projection: Projection) -> dict[str, Task]:
+        found: list[RawBSONDocument] = await self._collection.find({"_id": {"$in": ids}}, projection).to_list()
+        return {task.id: task for task in map(documents.decode, found)}
+
+    async def _write(
+        self,
+        commits: Sequence[Commit],
+        tasks: Mapping[int, Task],
+        results: list[Result | None],
+        *,
+        untouched: bool = False,
+    ) -> list[int]:
+        """Commit to these tasks as they are; the indexes of those for which that cannot be known."""
+        entries: dict[int, Guarded] = {}
+        single: list[int] = []
+        for index, task in tasks.items():
+            result = results[index] = rules.committed(task, commits[index])
+            if not isinstance(result, Task):
+                continue
+            # Without a nonce the one that was seen is as good a guard, but no nonce at all is none.
+            if task.nonce:
+                entries[index] = Guarded(task.id, task.nonce, _changes(commits[index]))
+            else:
+                single.append(index)
+        if not entries:
+            return single
+        outcomes = await guarded.write(
+            self._collection, self._fallbacks, Operation.COMMIT, list(entries.values()), untouched=untouched
+        )
+        for index, outcome in zip(entries, outcomes, strict=True):
+            if outcome is None:
+                results[index] = StorageUnavailable("the outcome of the commit is unknown")
+            elif not outcome:
+                # Others came between reading and writing, or the write was refused: one by one is always exact.
+                single.append(index)
+        return single
 
 
 def _changes(commit: Commit) -> dict[str, Any]:

@@ -22,9 +22,13 @@ from ratus.times import EPOCH, MAX_TIME, from_ms
 
 NO_PAYLOAD: Final[Mapping[str, Any]] = {"payload": 0}  # a projection
 
+# A field of ours, which the original does not mind, in which a promise leaves its nonce. As long as both are equal
+# nobody has changed the task: a replacement lacks the field, an extension clears it, and all else changes the nonce.
+PROMISE: Final = "promise"
+
 MAX_PAYLOAD: Final = 16 * 1024 * 1024 - 16 * 1024  # bytes of BSON, which leaves room for the other fields
 _SMALL_JSON: Final = 2 * 1024 * 1024  # bytes of JSON that cannot become MAX_PAYLOAD of BSON
-_MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RawDocument(RawBSONDocument):
@@ -78,13 +82,14 @@ def encode(task: Task) -> dict[str, Any]:
 
 
 def promised(grant: Grant) -> dict[str, Any]:
-    """The fields that a promise sets; `request` is ours alone."""
+    """The fields that a promise sets; `request` and PROMISE are ours alone."""
     changes: dict[str, Any] = {
         "state": 1,
         "nonce": grant.nonce,
         "consumer": grant.consumer,
         "consumed": grant.consumed,
         "deadline": grant.deadline,
+        PROMISE: grant.nonce,
     }
     if grant.request:
         # With the nonce, because other promises leave the field as it is, those of the original included.
@@ -139,7 +144,7 @@ def moment(value: Any) -> datetime | None:
     try:
         return from_ms(int(value))
     except OverflowError:
-        return _MIN_TIME if int(value) < 0 else MAX_TIME
+        return MIN_TIME if int(value) < 0 else MAX_TIME
 
 
 def payload_size(document: RawBSONDocument) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,8 +31,9 @@ class Attempt:
 class Doubts:
     """Releases, in the background, the promises of attempts whose outcome is unknown."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, released: Callable[[], None]) -> None:
         self._collection = collection
+        self._released = released
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -69,6 +70,7 @@ class Doubts:
                 looks += 1
                 left -= result.matched_count
                 if result.matched_count:
+                    self._released()
                     _log.info("MongoDB: released %d tasks that a lost connection had claimed", result.matched_count)
             if left <= 0 or looks == _LOOKS:
                 return

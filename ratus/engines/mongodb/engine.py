@@ -11,11 +11,14 @@ from pymongo.errors import PyMongoError
 from ratus.config import MongoDBSettings
 from ratus.engines.base import Heard
 from ratus.engines.mongodb import changes, checks, documents, errors, indexes
+from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.claims import Claims
 from ratus.engines.mongodb.client import connect
 from ratus.engines.mongodb.commits import Commits
+from ratus.engines.mongodb.counts import Counts
 from ratus.engines.mongodb.doubts import Doubts
 from ratus.engines.mongodb.fallback import Fallbacks
+from ratus.engines.mongodb.floors import Floors
 from ratus.engines.mongodb.puts import Puts
 from ratus.engines.mongodb.queries import Queries
 from ratus.engines.mongodb.releases import Releases
@@ -50,14 +53,19 @@ class MongoDBEngine:
         """Get ready; StartError for settings that can never work. Does not wait for the database."""
         self._collection = connect(self._settings)
         self._client = self._collection.database.client
-        self._doubts = Doubts(self._collection)
-        self._queries = Queries(self._collection)
-        self._claims = Claims(self._collection, self.fallbacks, self._doubts)
-        self._releases = Releases(self._collection, self.fallbacks)
+        self._floors = Floors()
+        self._doubts = Doubts(self._collection, self._floors.lower_all)
+        self._counts = Counts(self._collection)
+        self._queries = Queries(self._collection, self._counts)
+        claimed = Claimed()
+        self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed, self._floors)
+        self._releases = Releases(self._collection, self.fallbacks, claimed)
         puts = Puts(self._collection, self.fallbacks)
-        self._inserts = Gatherer(_translated(puts.insert))
-        self._upserts = Gatherer(_translated(puts.upsert))
-        self._commits = Gatherer(_translated(Commits(self._collection, self.fallbacks).apply))
+        self._inserts = Gatherer(_translated(self._floors.noting(puts.insert)))
+        self._upserts = Gatherer(_translated(self._floors.noting(puts.upsert)))
+        self._commits = Gatherer(
+            _translated(self._floors.noting_commits(Commits(self._collection, self.fallbacks, claimed).apply))
+        )
         if not self._settings.disable_index_creation:
             self._indexing = asyncio.create_task(self._index())
 
@@ -70,6 +78,7 @@ class MongoDBEngine:
             await gatherer.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._claims.close()
         await self._doubts.close()
         await self._client.close()
 
@@ -114,7 +123,7 @@ class MongoDBEngine:
 
     async def release(self, holds: Sequence[Hold]) -> list[str | None]:
         """Set tasks that are held back to pending."""
-        return await self._run(self._releases.release(holds))
+        return await self._run(self._floors.freeing(self._releases.release(holds), lambda topics: topics))
 
     async def held(self, holds: Sequence[Hold]) -> list[bool]:
         """Tell which promises are still held."""
@@ -146,11 +155,11 @@ class MongoDBEngine:
 
     async def delete_promise(self, id: str, nonce: str) -> str | None:
         """Set an active task back to pending."""
-        return await self._run(self._releases.delete_promise(id, nonce))
+        return await self._run(self._floors.freeing(self._releases.delete_promise(id, nonce), lambda topic: [topic]))
 
     async def delete_promises(self, topic: str) -> int:
         """Set all active tasks of a topic back to pending."""
-        return await self._run(self._releases.delete_promises(topic))
+        return await self._run(self._floors.freeing(self._releases.delete_promises(topic), lambda _: [topic]))
 
     async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
         """Topics in order of name."""
@@ -170,7 +179,7 @@ class MongoDBEngine:
 
     async def recover(self, now: datetime) -> list[str]:
         """Set active tasks whose deadline has passed back to pending."""
-        return await self._run(self._releases.recover(now))
+        return await self._run(self._floors.freeing(self._releases.recover(now), lambda topics: topics))
 
     async def expire(self, now: datetime) -> int:
         """Nothing to do: the TTL index deletes completed tasks."""
@@ -196,8 +205,16 @@ class MongoDBEngine:
 
     async def watch(self, heard: Heard) -> None:
         """Tell what becomes pending, through this process too, on a replica set or a sharded cluster."""
+
+        def hear(topic: str | None, scheduled: datetime) -> None:
+            if topic is None:
+                self._floors.lower_all()
+            else:
+                self._floors.lower(topic, scheduled)
+            heard(topic, scheduled)
+
         with errors.translated():
-            await changes.watch(self._collection, heard)
+            await changes.watch(self._collection, hear)
 
     async def diagnose(self, *, thorough: bool) -> list[Check]:
         """The server, its clock, the indexes and change streams."""
@@ -216,8 +233,9 @@ class MongoDBEngine:
             return await asyncio.shield(task)
 
     async def _index(self) -> None:
-        hint = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
-        self._claims.hint = indexes.CLAIM_INDEX if hint else None
+        right = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
+        self._claims.hint = indexes.CLAIM_INDEX if indexes.CLAIM_INDEX in right else None
+        self._counts.indexed = right >= indexes.COUNTED
         self.indexed.set()
 
     async def _index_requests(self) -> None:

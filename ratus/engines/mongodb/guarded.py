@@ -42,9 +42,17 @@ def at_id(ids: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
 
 
 async def write(
-    collection: Collection, fallbacks: Fallbacks, operation: Operation, entries: Sequence[Guarded]
+    collection: Collection,
+    fallbacks: Fallbacks,
+    operation: Operation,
+    entries: Sequence[Guarded],
+    *,
+    untouched: bool = False,
 ) -> list[bool | None]:
-    """Write at most CHUNK entries with different ids; tell for each whether it was applied, None if that is unknown."""
+    """Write at most CHUNK entries with different ids; tell for each whether it was applied, None if that is unknown.
+
+    With `untouched` what was changed since the promise is left as it is too, although its nonce is the same.
+    """
     token = new_nonce()
     outcomes: list[bool | None] = [None] * len(entries)
     left = list(range(len(entries)))
@@ -53,7 +61,7 @@ async def write(
         count: int | None = None
         refused = False
         try:
-            count = await _update(collection, wanted, token)
+            count = await _update(collection, wanted, token, untouched=untouched)
         except PyMongoError as error:
             refused = isinstance(error, OperationFailure) and fallbacks.switch(operation, error)
             if not refused and not errors.is_unknown(error):
@@ -77,14 +85,21 @@ async def write(
     return outcomes
 
 
-async def _update(collection: Collection, entries: Sequence[Guarded], token: str) -> int:
+async def _update(collection: Collection, entries: Sequence[Guarded], token: str, *, untouched: bool) -> int:
     ids = [entry.id for entry in entries]
-    nonces = [entry.nonce for entry in entries]
-    result = await collection.update_many(
-        {"_id": {"$in": ids}, "$expr": {"$eq": ["$nonce", at_id(ids, nonces)]}},
-        merge_by_id(ids, [{**entry.changes, _TOKEN: token} for entry in entries]),
-    )
+    guard: dict[str, Any] = {"$eq": ["$nonce", at_id(ids, [entry.nonce for entry in entries])]}
+    if untouched:
+        guard = {"$and": [guard, {"$eq": [f"${documents.PROMISE}", "$nonce"]}]}
+    result = await collection.update_many({"_id": {"$in": ids}, "$expr": guard}, _changes(ids, entries, token))
     return result.matched_count
+
+
+def _changes(ids: Sequence[str], entries: Sequence[Guarded], token: str) -> Mapping[str, Any] | list[dict[str, Any]]:
+    first = entries[0].changes
+    # Payloads would have to be compared with more care than Python takes, to which 1, 1.0 and True are the same.
+    if "payload" not in first and all(entry.changes == first for entry in entries):
+        return {"$set": {**first, _TOKEN: token}}
+    return merge_by_id(ids, [{**entry.changes, _TOKEN: token} for entry in entries])
 
 
 async def _settle(

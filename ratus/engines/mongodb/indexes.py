@@ -1,4 +1,4 @@
-"""The indexes of the original, with its names."""
+"""The indexes of the original, with its names, and ours, which the original does not mind."""
 
 import logging
 import math
@@ -14,6 +14,10 @@ from ratus.engines.mongodb.fallback import Collection
 
 # Only with this one hinted is the order of claims certain and their cost independent of what the planner tries.
 CLAIM_INDEX: Final = "topic_1_scheduled_1"
+ACTIVE_INDEX: Final = "topic_1"
+TOPIC_INDEX: Final = "topic_1__id_1"  # ours: names of topics, numbers of tasks, lists in order of id
+ARCHIVED_INDEX: Final = "topic_1_state_1"  # ours
+COUNTED: Final = frozenset({CLAIM_INDEX, ACTIVE_INDEX, ARCHIVED_INDEX, TOPIC_INDEX})
 _TTL_INDEX: Final = "consumed_1"
 _MAX_TTL: Final = 2**31 - 1  # seconds
 _CONFLICTS: Final = frozenset({85, 86})  # an index of this name, or of these keys, is there with other options
@@ -27,13 +31,15 @@ def models(retention: timedelta) -> list[IndexModel]:
         IndexModel([("topic", "hashed")], name="topic_hashed"),
         IndexModel([("topic", 1), ("scheduled", 1)], name=CLAIM_INDEX, partialFilterExpression={"state": 0}),
         IndexModel([("deadline", 1)], name="deadline_1", partialFilterExpression={"state": 1}),
-        IndexModel([("topic", 1)], name="topic_1", partialFilterExpression={"state": 1}),
+        IndexModel([("topic", 1)], name=ACTIVE_INDEX, partialFilterExpression={"state": 1}),
         IndexModel(
             [("consumed", 1)],
             name=_TTL_INDEX,
             partialFilterExpression={"state": 2},
             expireAfterSeconds=_seconds(retention),
         ),
+        IndexModel([("topic", 1), ("_id", 1)], name=TOPIC_INDEX),
+        IndexModel([("topic", 1), ("state", 1)], name=ARCHIVED_INDEX, partialFilterExpression={"state": 3}),
     ]
 
 
@@ -46,34 +52,31 @@ async def ensure_requests(collection: Collection) -> None:
     )
 
 
-async def ensure(collection: Collection, retention: timedelta) -> bool:
-    """Create what is missing and adjust the retention period; tell whether claims may hint their index.
+async def ensure(collection: Collection, retention: timedelta) -> frozenset[str]:
+    """Create what is missing and adjust the retention period; the indexes that are as they should be.
 
     An index that somebody made differently is left as it is, and said in the log.
     """
     await _adjust_retention(collection, retention)
     try:
-        await collection.create_indexes(models(retention))
+        return frozenset(await collection.create_indexes(models(retention)))
     except OperationFailure as error:
         if error.code not in _CONFLICTS:
             raise
-    else:
-        return True
     return await _ensure_singly(collection, retention)
 
 
-async def _ensure_singly(collection: Collection, retention: timedelta) -> bool:
-    hint = True
+async def _ensure_singly(collection: Collection, retention: timedelta) -> frozenset[str]:
+    right: set[str] = set()
     for model in models(retention):
         try:
-            await collection.create_indexes([model])
+            right.update(await collection.create_indexes([model]))
         except OperationFailure as error:
             if error.code not in _CONFLICTS:
                 raise
             name = model.document["name"]
             _log.warning("MongoDB: index %s is not as it should be, and left so: %s", name, errors.line(error))
-            hint = hint and name != CLAIM_INDEX
-    return hint
+    return frozenset(right)
 
 
 async def _adjust_retention(collection: Collection, retention: timedelta) -> None:

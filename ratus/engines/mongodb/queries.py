@@ -1,23 +1,28 @@
 """Reading tasks and topics, and deleting them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from ratus.engines.mongodb import documents
+from ratus.engines.mongodb.counts import Counts
 from ratus.engines.mongodb.fallback import Collection
 from ratus.errors import NotFound
-from ratus.model import Task, TaskState, Topic, TopicStats
+from ratus.model import Task, Topic, TopicStats
 
 _LAST: Final = "\U0010ffff"  # comes after whatever a name goes on with
 _DUE_SCANNED: Final = 10_000  # tasks
+_COUNTS: Final = 8  # at once
+_PIECE: Final = 2_000  # tasks that are deleted at once
 
 
 class Queries:
     """Finds and deletes."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, counts: Counts) -> None:
         self._collection = collection
+        self._counts = counts
 
     async def get(self, id: str) -> Task:
         """The task; NotFound."""
@@ -77,55 +82,33 @@ class Queries:
         cursor = await self._collection.aggregate(
             [
                 {"$match": {"topic": {"$gt": after}}},
-                {"$group": {"_id": "$topic", "count": {"$sum": 1}}},
+                {"$group": {"_id": "$topic"}},
                 {"$sort": {"_id": 1}},
                 {"$skip": skip},
                 {"$limit": limit},
             ],
             allowDiskUse=True,
         )
-        return [Topic(document["_id"], int(document["count"])) async for document in cursor]
+        names = [document["_id"] async for document in cursor]
+        at_once = asyncio.Semaphore(_COUNTS)
+
+        async def topic(name: str) -> Topic:
+            async with at_once:
+                return Topic(name, await self._counts.tasks(name))
+
+        found = await asyncio.gather(*map(topic, names))
+        return [topic for topic in found if topic.count]
 
     async def get_topic(self, topic: str) -> Topic:
         """The topic; NotFound if it has no tasks."""
-        count = await self._collection.count_documents({"topic": topic})
+        count = await self._counts.tasks(topic)
         if not count:
             raise NotFound
         return Topic(topic, count)
 
     async def get_stats(self, topic: str, now: datetime) -> TopicStats:
         """Counts and times of a topic."""
-        scheduled = "$scheduled"
-        cursor = await self._collection.aggregate(
-            [
-                {"$match": {"topic": topic}},
-                {
-                    "$group": {
-                        "_id": "$state",
-                        "count": {"$sum": 1},
-                        "due": {"$sum": {"$cond": [{"$lte": [scheduled, now]}, 1, 0]}},
-                        "first": {"$min": scheduled},
-                        "next": {"$min": {"$cond": [{"$gt": [scheduled, now]}, scheduled, None]}},
-                    }
-                },
-            ]
-        )
-        stats = TopicStats()
-        async for raw in cursor:
-            group = documents.fields(raw)
-            count = int(group["count"])
-            match group["_id"]:
-                case TaskState.PENDING:
-                    stats.pending, stats.due = count, int(group["due"])
-                    stats.oldest_due = documents.moment(group["first"]) if stats.due else None
-                    stats.next_scheduled = documents.moment(group["next"])
-                case TaskState.ACTIVE:
-                    stats.active = count
-                case TaskState.COMPLETED:
-                    stats.completed = count
-                case TaskState.ARCHIVED:
-                    stats.archived = count
-        return stats
+        return await self._counts.stats(topic, now)
 
     async def delete(self, id: str) -> int:
         """Delete a task; the number of deleted tasks."""
@@ -140,5 +123,11 @@ class Queries:
         return await self._delete_many({})
 
     async def _delete_many(self, query: Mapping[str, Any]) -> int:
+        """Delete in pieces, between which others come to their turn and members of a replica set keep up."""
         # Not repeated after a lost connection: the number would be wrong.
-        return (await self._collection.delete_many(query)).deleted_count
+        deleted = 0
+        async with self._collection.find(query, {"_id": 1}, batch_size=_PIECE) as cursor:
+            while piece := await cursor.to_list(_PIECE):
+                ids = [document["_id"] for document in piece]
+                deleted += (await self._collection.delete_many({**query, "_id": {"$in": ids}})).deleted_count
+        return deleted

@@ -9,6 +9,7 @@ from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
 from ratus.engines.mongodb import documents, errors, guarded
+from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.fallback import Collection, Fallbacks, Modifier, Operation
 from ratus.engines.mongodb.guarded import CHUNK, Guarded
 from ratus.errors import StorageUnavailable
@@ -21,10 +22,11 @@ _ATTEMPTS: Final = 3
 class Releases:
     """Extends, releases and recovers promises."""
 
-    def __init__(self, collection: Collection, fallbacks: Fallbacks) -> None:
+    def __init__(self, collection: Collection, fallbacks: Fallbacks, claimed: Claimed) -> None:
         self._collection = collection
         self._fallbacks = fallbacks
         self._modifier = Modifier(collection, fallbacks)
+        self._claimed = claimed
 
     async def extend(self, extensions: Sequence[Extension]) -> list[bool]:
         """Set the deadlines of promises that are held; tell for each whether it was."""
@@ -35,13 +37,15 @@ class Releases:
 
     async def _extend(self, extensions: Sequence[Extension]) -> list[bool]:
         # Written twice is as good as once, so neither a lost answer nor a total that is short needs more than this.
+        # The nonce stays, so it is this field that tells that the task is not as it was claimed.
         updates = [
             UpdateOne(
                 {"_id": extension.id, "state": 1, "nonce": extension.nonce},
-                {"$set": {"deadline": extension.deadline}},
+                {"$set": {"deadline": extension.deadline, documents.PROMISE: ""}},
             )
             for extension in extensions
         ]
+        self._claimed.forget(extension.id for extension in extensions)
         if await self._matched(updates) == len(updates):
             return [True] * len(updates)
         return [await self._matched([update]) == 1 for update in updates]
