@@ -3,8 +3,8 @@
 //     npm ci && node worker.js ADDRESS TOPIC [COUNT]
 //
 // Each task is "executed" by waiting for as many milliseconds as its payload says ({"ms": 20}). The worker prints
-// `done ID` for every task whose commit was accepted, `settled ID` where it cannot know because an answer was lost, and
-// stops after COUNT of them or on SIGTERM. `lost ID` is a task that others will execute, as its promise has ended.
+// `done ID` for every task whose commit was accepted, `settled ID` when it cannot know since the answer to that was
+// lost, and `lost ID` when others have the task. It stops after COUNT that are done or settled, or on SIGTERM.
 'use strict';
 
 const { connect } = require('./ratus');
@@ -33,6 +33,7 @@ class Worker {
     this.running = new Map(); // id -> nonce, of the tasks that are being executed
     this.finished = []; // commits that wait to be sent
     this.unanswered = new Map(); // sequence -> commits that were sent
+    this.old = new Set(); // ids of tasks from connections before that are not settled yet; they count too
     this.sequence = 0;
     this.failures = 0;
     this.started = false; // the server has answered `start`
@@ -44,6 +45,7 @@ class Worker {
 
   open() {
     this.started = false;
+    this.old = new Set([...this.running.keys(), ...this.finished.map(({ id }) => id)]);
     this.stream = this.promises.Work();
     this.stream.on('data', (message) => this.receive(message));
     this.stream.on('error', () => {}); // 'status' says it too
@@ -52,7 +54,7 @@ class Worker {
       start: {
         topics: [this.topic],
         consumer: `worker.js ${process.pid}`,
-        max_in_flight: CONCURRENCY,
+        max_in_flight: this.window(),
         timeout: duration(TIMEOUT_MS),
         release_on_close: true,
       },
@@ -104,7 +106,10 @@ class Worker {
       console.error(`${task.id} has failed: ${error.message}`);
       Object.assign(commit, { state: 'TASK_STATE_PENDING', defer: RETRY });
     }
-    if (this.running.get(task.id) !== task.nonce) return; // lost meanwhile
+    if (this.running.get(task.id) !== task.nonce) { // lost meanwhile
+      this.forget(task.id);
+      return;
+    }
     this.running.delete(task.id);
     this.finished.push({ id: task.id, commit });
     if (this.finished.length === 1) setImmediate(() => this.commit()); // with all that finish in this turn
@@ -120,6 +125,15 @@ class Worker {
   // Whether these commits were applied is not known. To send them again is safe: they have nonces.
   repeat(commits) {
     this.finished.push(...commits.map((commit) => ({ ...commit, repeated: true })));
+  }
+
+  // How many tasks may be delivered on this connection.
+  window() {
+    return Math.max(1, CONCURRENCY - this.old.size);
+  }
+
+  forget(id) {
+    if (this.old.delete(id) && this.started && !this.stopping) this.say({ window: { max_in_flight: this.window() } });
   }
 
   extend() {
@@ -144,11 +158,11 @@ class Worker {
       return;
     }
     commits.forEach(({ id, repeated }, index) => {
-      const refused = Boolean(commit.results[index].status?.code);
-      // When a commit that was sent before is refused, it has been applied the first time, or the promise was lost.
-      const outcome = refused ? (repeated ? 'settled' : 'lost') : 'done';
-      console.log(`${outcome} ${id}`);
-      if (outcome !== 'lost') this.left -= 1;
+      const refused = commit.results[index].status?.code ?? 0;
+      // What is refused when it is repeated may have been applied before.
+      console.log(`${refused ? (repeated ? 'settled' : 'lost') : 'done'} ${id}`);
+      if (!refused || repeated) this.left -= 1;
+      this.forget(id);
     });
     if (this.left <= 0) this.stop();
     this.endIfIdle();

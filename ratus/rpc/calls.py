@@ -110,7 +110,9 @@ class Calls:
             task = asyncio.current_task()
             assert task is not None
             tasks.add(task)
+            task.add_done_callback(tasks.discard)
             code = grpc.StatusCode.OK
+            failure: RatusError
             try:
                 if refusable and self._draining:
                     raise Draining("connect elsewhere")
@@ -120,8 +122,8 @@ class Calls:
                     return await asyncio.shield(self._begin(behaviour(request, context)))
                 return await behaviour(request, context)
             except RatusError as error:
+                failure = error
                 code = code_of(error)
-                await _abort(context, error)
             except asyncio.CancelledError:
                 code = _cancellation(context)
                 raise
@@ -133,11 +135,11 @@ class Calls:
                 raise
             except Exception:
                 _logger.exception("a gRPC call failed")
+                failure = Internal()
                 code = grpc.StatusCode.INTERNAL
-                await _abort(context, Internal())
             finally:
-                tasks.discard(task)
                 meter.finish(code, perf_counter() - begin)
+            return await _abort(context, failure)  # counted by now, so that who knows of it finds it in the metrics
 
         return call
 

@@ -10,6 +10,7 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
 from ratus.config import MAX_REQUEST_BYTES, MIB
+from ratus.rpc import calls
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1.task_pb2 import Task
@@ -116,6 +117,22 @@ async def test_faults_say_nothing_to_the_client_and_all_to_the_log(
     assert reason(error) == "INTERNAL"
     assert "ZeroDivisionError: secret" in caplog.text
     assert "ratus.rpc" in caplog.records[0].name
+
+
+async def test_a_failure_is_counted_before_the_client_knows_of_it(
+    client: Any, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[float | None] = []
+    abort = calls._abort
+
+    async def watched(*given: Any) -> None:
+        labels = {"grpc_type": "unary", "grpc_service": "ratus.v1.TaskService", "grpc_method": "GetTask"}
+        counted.append(registry.get_sample_value("grpc_server_handled_total", {**labels, "grpc_code": "NotFound"}))
+        await abort(*given)
+
+    monkeypatch.setattr(calls, "_abort", watched)
+    await fails(client.tasks.GetTask(tasks.GetTaskRequest(id="a")))
+    assert counted == [1]
 
 
 async def test_metrics(client: Any, registry: CollectorRegistry) -> None:

@@ -131,7 +131,7 @@ async def node_worker(target: str, *args: str, **env: str) -> AsyncIterator[asyn
 async def settle(process: asyncio.subprocess.Process, settled: dict[bytes, list[bytes]], number: int) -> None:
     """Read until the worker has settled so many different tasks; what it has said about each.
 
-    A task that it has lost, as one may while a slow machine starts the server, comes again.
+    Those that are lost, as a start took longer than their promises, come again.
     """
     assert process.stdout is not None
     while len(settled) < number:
@@ -166,6 +166,21 @@ async def test_the_node_worker_survives_restarts_of_the_server(tmp_path: Path) -
         async with Client(server.target) as client:
             stats = await client.topics.GetTopicStats(topics.GetTopicStatsRequest(topic="t"))
         assert (stats.completed, stats.active, stats.pending) == (300, 0, 0)
+
+
+@pytest.mark.timeout(300)
+async def test_the_node_worker_keeps_to_its_concurrency_over_a_restart(tmp_path: Path) -> None:
+    with Server(tmp_path / "log", "--sqlite-path", str(tmp_path / "q.db")) as server:
+        async with Client(server.target) as client, node_worker(server.target), asyncio.timeout(200):
+            await insert(client, *(Task(id=f"{n:02}", topic="t", payload=b'{"ms": 4000}') for n in range(60)))
+            await settled_on(client, active=20)
+            await asyncio.to_thread(server.stop)  # which leaves them with the worker
+            await asyncio.to_thread(server.start)
+            most = 0
+            request = topics.GetTopicStatsRequest(topic="t")
+            while (stats := await client.topics.GetTopicStats(request, wait_for_ready=True)).completed < 40:
+                most = max(most, stats.active)
+    assert most <= 21  # a window is never smaller than one
 
 
 async def test_the_node_worker_gives_back_what_it_did_not_begin(running: Running, client: Any) -> None:
