@@ -15,7 +15,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 Operation = Callable[[apsw.Connection, Sequence[In]], Sequence[Out]]
 
-_QUIET: Final = 2  # turns of the event loop without a new call, after which a group begins
+_QUIET: Final = 5  # turns of the event loop without a new call, after which a group begins
 _ENOUGH: Final = 100000  # entries, for which what a transaction costs by itself is little
 _LONGEST_GATHERING: Final = 0.002  # seconds
 
@@ -52,7 +52,7 @@ class Worker:
     is on disk. If a group fails, its calls run again one by one, so that one failing call fails alone.
 
     Calls gather while the group before them is under way, and while the event loop has more of them to take in: so a
-    busy server has few and large groups, and an idle one loses no more than two turns of the loop, some microseconds.
+    busy server has few and large groups, and an idle one loses no more than a few turns of the loop, some microseconds.
     """
 
     def __init__(self, connection: apsw.Connection, name: str, *, writes: bool) -> None:
