@@ -28,7 +28,6 @@ class Place:
 
     def __init__(self, directory: Path, server: Server, mongod_port: Callable[[], int]) -> None:
         self.directory = directory
-        self._server = server
         self._mongod_port = mongod_port
         self._ports: dict[int, int] = {8000: server.port, 50051: server.grpc_port}
         self._nonces: dict[str, str] = {}  # those that stand in the page, and ours
