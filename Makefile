@@ -9,7 +9,7 @@ SERVICES := $(filter %_service.proto,$(PROTOS))
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
-.PHONY: help serve test lint format proto proto-check buf bench clean
+.PHONY: help serve test lint format docs proto proto-check buf bench clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -43,11 +43,15 @@ $(PROMTOOL):
 	dpkg-deb --extract .cache/prometheus/prometheus_*.deb .cache/prometheus
 	rm .cache/prometheus/prometheus_*.deb
 
-lint: $(VENV)/dev proto-check buf ## style, types, import layers, protobuf contract, freshness of generated code
+lint: $(VENV)/dev proto-check buf docs ## style, types, import layers, protobuf contract, freshness of generated code, links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/dev ## build the documentation into build/site, and fail at a broken link
+	$(BIN)/python -m tools.site.assemble build/pages
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c tools/site build/pages build/site
 
 format: $(VENV)/dev ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
