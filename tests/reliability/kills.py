@@ -35,7 +35,8 @@ async def kills(server: Server, read: Callable[[], Awaitable[dict[str, Stored]]]
                 killed = clock()
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
-                report.recovered(*await served(history, killed, ANSWER_SECONDS))
+                started = clock() - killed
+                report.fault("kill", start=started, **await served(history, killed, ANSWER_SECONDS))
     finally:
         await asyncio.to_thread(server.stop)
     report.close(history, check(history, await read()))
@@ -67,7 +68,7 @@ async def power_cuts(directory: Path, rounds: int, seed: int) -> Report:
                 findings = check(known, await read_sqlite(copy))
                 report.found(findings)
                 shutil.rmtree(copy.parent)
-                report.recovered(*await served(history, clock(), ANSWER_SECONDS))
+                report.fault("cut", **await served(history, clock(), ANSWER_SECONDS))
     finally:
         await asyncio.to_thread(server.stop)
     report.close(history, check(history, await read_sqlite(path)))

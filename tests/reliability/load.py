@@ -219,8 +219,8 @@ async def until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         await asyncio.sleep(0.01)
 
 
-async def served(history: History, since: float, seconds: float) -> tuple[float, float]:
-    """Milliseconds after `since` at which a call begun after it had inserted a task, and one been handed a task."""
+async def served(history: History, since: float, seconds: float) -> dict[str, float]:
+    """How many ms after `since` an insert was acknowledged that had begun later, and a task handed out."""
     inserted = handed = 0.0
     seen_inserts, seen_deliveries = len(history.inserts), len(history.deliveries)
     pending: list[Insert] = [one for one in history.inserts[-200:] if one.span.begin > since]
@@ -236,4 +236,4 @@ async def served(history: History, since: float, seconds: float) -> tuple[float,
         return bool(inserted and handed)
 
     await until(answered, seconds, "the service does not answer again")
-    return inserted - since, handed - since
+    return {"insert": inserted - since, "hand-out": handed - since}

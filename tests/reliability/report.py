@@ -15,8 +15,8 @@ class Report:
     """Figures and findings of a run."""
 
     findings: list[Finding] = field(default_factory=list)
-    inserting: list[float] = field(default_factory=list)  # ms until an insert was acknowledged after a fault
-    handing: list[float] = field(default_factory=list)  # ms until a task was handed out
+    faults: Counter[str] = field(default_factory=Counter)
+    times: dict[str, list[float]] = field(default_factory=dict)  # ms from a fault until something worked again
     calls: int = 0
     unknown: int = 0
     tasks: int = 0
@@ -24,9 +24,11 @@ class Report:
     committed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def recovered(self, inserted: float, handed: float) -> None:
-        self.inserting.append(inserted)
-        self.handing.append(handed)
+    def fault(self, name: str, **times: float) -> None:
+        """Note a fault, and how long after it what worked again."""
+        self.faults[name] += 1
+        for what, took in times.items():
+            self.times.setdefault(f"{name}: {what}", []).append(took)
 
     def found(self, findings: Sequence[Finding]) -> None:
         self.findings += findings
@@ -44,14 +46,13 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.inserting)} faults, {self.calls} calls ({self.unknown} of unknown outcome), "
-            f"{self.tasks} tasks acknowledged, {self.handed} handed out, {self.committed} commits acknowledged"
+            "faults: " + ", ".join(f"{name} {count}" for name, count in self.faults.items()),
+            f"{self.calls} calls ({self.unknown} of unknown outcome), {self.tasks} tasks acknowledged, "
+            f"{self.handed} handed out, {self.committed} commits acknowledged",
         ]
-        for what, times in (("an insert", self.inserting), ("a hand-out", self.handing)):
-            if times:
-                ordered = sorted(times)
-                half, late = ordered[len(ordered) // 2], ordered[int(0.99 * (len(ordered) - 1))]
-                lines.append(f"{what} after the fault: p50 {half:.0f} ms, p99 {late:.0f} ms, max {ordered[-1]:.0f} ms")
+        for what, times in self.times.items():
+            half, late = (sorted(times)[int(share * (len(times) - 1))] for share in (0.5, 0.99))
+            lines.append(f"{what} after ms: p50 {half:.0f}, p99 {late:.0f}, max {max(times):.0f}")
         lines.append("answers other than success: " + ", ".join(f"{name} {n}" for name, n in self.errors.items() if n))
         lines.append(f"{len(self.findings)} findings")
         lines += [f"  {one.rule}: {one.id} {one.text}" for one in self.findings[:SHOWN]]
