@@ -16,6 +16,7 @@ from typing import Any
 
 from ratus.config import MongoDBSettings
 from tests.mongod import standalone
+from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.kills import kills, new_server, power_cuts
 from tests.reliability.report import Report
 from tests.reliability.storage import read_mongodb, read_sqlite
@@ -46,6 +47,8 @@ PARTS = {
     "kills": Long(kills_sqlite, 500),
     "kills-mongodb": Long(kills_mongodb, 200),
     "power-cuts": Long(power_cuts, 200),
+    "failovers": Long(failovers, 51),
+    "failing-commands": Long(failing_commands, 20),
 }
 
 

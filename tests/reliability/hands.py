@@ -10,8 +10,7 @@ import grpc
 import httpx
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
-from grpc_status.rpc_status import aio as rpc_status
+from google.rpc import error_details_pb2, status_pb2
 
 from ratus.times import from_ms, parse_time, to_ms
 from ratus.v1 import promise_service_pb2 as promises_pb
@@ -62,11 +61,12 @@ def settle(span: Span, reason: str) -> None:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason that the server gave, or TRANSPORT when the error is not from it."""
-    status = rpc_status.from_call(error) if error.trailing_metadata() else None
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return str(info.reason)
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return str(info.reason)
     transport = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
     return "TRANSPORT" if error.code() in transport else f"{error.code().name}: {error.details()}"
 
@@ -209,10 +209,12 @@ class Rest:
             settle(inserts[0].span, "TASK_EXISTS" if reason == "NONCE_MISMATCH" else reason)
             return
         answer, reason = await self._call("POST", f"{topic}/tasks", {"data": bodies})
-        if answer is not None and answer["created"] != len(inserts):
-            reason = f"created {answer['created']} of {len(inserts)}"  # which of them it does not say
+        created = len(inserts) if answer is None else answer["created"]
         for one in inserts:
-            settle(one.span, reason)
+            if 0 < created < len(inserts):  # which of them it does not say
+                one.span.finish(Outcome.UNKNOWN)
+            else:
+                settle(one.span, reason if created else "TASK_EXISTS")
 
     async def claim(self, topic: str, consumer: str, timeout: int) -> list[Delivery]:
         claim = Claim(consumer, (topic,), Span())
