@@ -5,7 +5,7 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,12 +131,12 @@ FAILURES = (
 )
 
 
-async def failing_commands(directory: Path, rounds: int, seed: int) -> Report:
+async def failing_commands(directory: Path, rounds: int, seed: int, commands: Sequence[str] = COMMANDS) -> Report:
     """Let every command that the server uses fail in every way, a few times in a row, in so many rounds."""
     async with loaded(directory, 1, seed) as the_set:
         (member,) = the_set.members
         for _ in range(rounds):
-            for command in COMMANDS:
+            for command in commands:
                 for way, data in FAILURES:
                     times = the_set.dice.randint(1, 4)
                     began = clock()

@@ -130,14 +130,13 @@ class History:
 
     def until(self, moment: float) -> "History":
         """What was known then, of what had begun by then."""
-        claims = {id(claim): cut for claim in self.claims if (cut := _cut(claim, moment)) is not None}
         return History(
             inserts=_until(self.inserts, moment),
-            claims=list(claims.values()),
+            claims=_until(self.claims, moment),
             deliveries=[
-                replace(delivery, claim=claims[id(delivery.claim)])
-                for delivery in self.deliveries
-                if delivery.received <= moment
+                replace(one, claim=replace(one.claim, span=one.claim.span.until(moment)))
+                for one in self.deliveries
+                if one.received <= moment
             ],
             commits=_until(self.commits, moment),
             extensions=_until(self.extensions, moment),
