@@ -143,5 +143,5 @@ async def failing_commands(directory: Path, rounds: int, seed: int, commands: Se
                     await asyncio.to_thread(member.fail, [command], times=times, appName=CLIENT, **data)
                     again = await served(the_set.history, began, ANSWER_SECONDS)
                     await asyncio.to_thread(member.heal)
-                    the_set.report.fault(f"{command} {way}", **again)
+                    the_set.report.fault(way, **again)
     return the_set.report
