@@ -9,7 +9,7 @@ SERVICES := $(filter %_service.proto,$(PROTOS))
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
-.PHONY: help serve test lint format docs proto proto-check buf bench clean
+.PHONY: help serve test lint format docs proto proto-check buf bench reliability clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -42,6 +42,9 @@ $(PROMTOOL):
 	cd .cache/prometheus && { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } 2>/dev/null
 	dpkg-deb --extract .cache/prometheus/prometheus_*.deb .cache/prometheus
 	rm .cache/prometheus/prometheus_*.deb
+
+reliability: $(VENV)/dev ## break things under load for long, and check that nothing is lost (options: make reliability ARGS="kills --rounds 500")
+	$(BIN)/python -m tests.reliability $(ARGS)
 
 lint: $(VENV)/dev proto-check buf docs ## style, types, import layers, protobuf contract, freshness of generated code, links of the docs
 	$(BIN)/ruff check .

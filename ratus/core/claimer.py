@@ -261,9 +261,10 @@ class Claimer:
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
         now = times.now()
+        grants = [slot.grant(now) for slot in slots]
         self._claiming = True
         try:
-            tasks = await self._engine.claim(self._topic, [slot.grant(now) for slot in slots], MAX_ANSWER_BYTES)
+            tasks = await self._engine.claim(self._topic, grants, MAX_ANSWER_BYTES)
         except Exception as error:
             self._dry = False
             for consumer, places in Counter(slots).items():
@@ -272,7 +273,7 @@ class Claimer:
         finally:
             self._claiming = False
         self._claimed(tasks)
-        self._deliver(slots, tasks)
+        self._deliver(_meeting(tasks, grants, slots), tasks)
         return tasks
 
     def _deliver(self, slots: list[Consumer], tasks: list[Task]) -> None:
@@ -310,6 +311,15 @@ class Offer:
         slots = [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id in ids]
         slots += [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id not in ids]
         self._claimer.hand_over(slots, tasks)
+
+
+def _meeting(tasks: Sequence[Task], grants: Sequence[Grant], slots: Sequence[Consumer]) -> list[Consumer]:
+    """The slots in the order of the tasks that carry their promises, then those that have got none.
+
+    Any grant may have got none: other processes may have taken the task that was meant for it.
+    """
+    left = {grant.nonce: slot for grant, slot in zip(grants, slots, strict=True)}
+    return [*[left.pop(task.nonce) for task in tasks], *left.values()]
 
 
 def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:

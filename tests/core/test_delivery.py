@@ -43,6 +43,14 @@ async def test_concurrent_claims_share_what_there_is(service: Service, engine: E
     assert engine.claims < 10  # gathered
 
 
+async def test_a_task_goes_to_whom_it_is_promised(service: Service, engine: Engine) -> None:
+    engine.passed_over = 1
+    await insert(service, "1")
+    first, second = await asyncio.gather(claim(service, consumer="first"), claim(service, consumer="second"))
+    assert first == []
+    assert [task.consumer for task in second] == ["second"]
+
+
 async def test_a_waiting_claim_wakes_for_an_insert(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
     assert await claim(service) == []  # by now the other one waits

@@ -200,6 +200,23 @@ async def test_a_single_claim_of_unknown_outcome_is_released(engine: MongoDBEngi
     assert ids(await claim(engine, count=3)) == ["1", "2"]
 
 
+async def test_a_claim_of_unknown_outcome_is_left_for_its_repeat(engine: MongoDBEngine, fail: Fail) -> None:
+    await insert(engine, task("1"), task("2"))
+    fail("findAndModify", **UNKNOWN)
+    with pytest.raises(StorageUnavailable):
+        await engine.claim("t", [grant(request="r")], 2**20)
+    fail("findAndModify", **UNKNOWN)
+    with pytest.raises(StorageUnavailable):
+        await engine.claim("t", [grant()], 2**20)
+    [(_, repeated)] = await engine.requested("r")
+
+    async def released() -> bool:
+        return (await engine.get_stats("t", NOW)).pending == 1
+
+    await until(released)
+    assert await engine.held([hold(repeated)]) == [True]
+
+
 @pytest.mark.parametrize(
     ("command", "loss"),
     [

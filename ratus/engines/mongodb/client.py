@@ -14,7 +14,8 @@ from ratus.errors import StartError
 _DEFAULTS: Final[dict[str, Any]] = {
     "appname": "ratus",
     "serverSelectionTimeoutMS": 3000,
-    "connectTimeoutMS": 5000,  # also how soon a server that is silent counts as gone
+    "heartbeatFrequencyMS": 2000,  # by as much a server that fell silent, or came back as it was, is noticed later
+    "connectTimeoutMS": 5000,  # beyond that, how soon a server that is silent counts as gone
     "waitQueueTimeoutMS": 5000,
 }
 

@@ -38,13 +38,17 @@ class Doubts:
 
     @contextmanager
     def watch(self, query: Mapping[str, Any], grants: Sequence[Grant]) -> Iterator[Attempt]:
-        """Release the grants, on tasks that the query finds, when what is done here fails and may have made some."""
+        """Release the grants, on tasks that the query finds, when what is done here fails and may have made some.
+
+        Grants with a request are left for its repeat, which may have been answered with them already.
+        """
         attempt = Attempt()
         try:
             yield attempt
         except PyMongoError as error:
-            if errors.is_unknown(error) or attempt.written:
-                task = asyncio.create_task(self._release(query, [grant.nonce for grant in grants]))
+            nonces = [grant.nonce for grant in grants if not grant.request]
+            if nonces and (errors.is_unknown(error) or attempt.written):
+                task = asyncio.create_task(self._release(query, nonces))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             raise

@@ -1,0 +1,44 @@
+"""The short form: each part of the long form, with few rounds."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import need_mongod
+from tests.reliability.__main__ import kills_mongodb, kills_sqlite
+from tests.reliability.databases import failing_commands, failovers
+from tests.reliability.kills import power_cuts
+from tests.reliability.report import Report
+
+SEED = 6
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def assert_sound(report: Report, faults: int) -> None:
+    assert report.faults.total() == faults
+    assert report.committed > 0
+    assert report.findings == [], str(report)
+
+
+async def test_kills_of_a_server_on_sqlite(tmp_path: Path) -> None:
+    assert_sound(await kills_sqlite(tmp_path, 2, SEED), 2)
+
+
+async def test_kills_of_a_server_on_mongodb(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await kills_mongodb(tmp_path, 1, SEED), 1)
+
+
+async def test_power_cuts_on_sqlite(tmp_path: Path) -> None:
+    assert_sound(await power_cuts(tmp_path, 5, SEED), 5)
+
+
+async def test_a_failover(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await failovers(tmp_path, 1, SEED), 1)
+
+
+async def test_commands_that_fail(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await failing_commands(tmp_path, 1, SEED, ("update",)), 5)
