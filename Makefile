@@ -43,6 +43,10 @@ $(PROMTOOL):
 	dpkg-deb --extract .cache/prometheus/prometheus_*.deb .cache/prometheus
 	rm .cache/prometheus/prometheus_*.deb
 
+.PHONY: model
+model: $(VENV)/dev ## drive engines and a model through the same random operations for long (options: make model RUNS=5000 SEED=1)
+	MODEL_RUNS=$(or $(RUNS),1000) MODEL_SEED=$(or $(SEED),random) $(BIN)/python -m pytest tests/model/test_engines.py --capture=no --timeout=0
+
 lint: $(VENV)/dev proto-check buf ## style, types, import layers, protobuf contract, freshness of generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
