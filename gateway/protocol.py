@@ -47,7 +47,15 @@ class Protocol(HttpToolsProtocol):
         """End."""
         if self._look is not None:
             self._look.cancel()
+        self._disconnect()
         super().connection_lost(exc)
+
+    def _disconnect(self) -> None:
+        """Tell the request that is served; uvicorn would only tell the last that came, which may be behind it."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Read what has come."""
@@ -90,7 +98,10 @@ class Protocol(HttpToolsProtocol):
 
     def _check_pace(self) -> None:
         """Close the connection if a request has hardly got on since the last look, and not for our sake."""
-        if self._receiving and self._looked and self._arrived < self.pace and not self.flow.read_paused:
+        owed = self._running is not None and not self._running.response_complete and not self._running.more_body
+        waits_for_us = owed or self._deaf or self.flow.read_paused
+        if self._receiving and self._looked and self._arrived < self.pace and not waits_for_us:
+            self._disconnect()
             self.transport.close()
             return
         self._looked, self._arrived = self._receiving, 0
@@ -110,6 +121,7 @@ class Protocol(HttpToolsProtocol):
             status, body, _, _ = errors.answer(error)
             headers = b"%b: %b\r\ncontent-type: %b\r\n" % (*ALL_ORIGINS, JSON)
             self.transport.write(self._whole(status, headers, body, keep_alive=False))
+        self._disconnect()
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -97,6 +97,14 @@ def test_a_request_that_does_not_get_on_is_ended(rest: Rest, begin: bytes) -> No
     assert rest("GET", "/v1/topics//tasks/slow").status == 404
 
 
+def test_who_has_gone_is_not_waited_for_behind_a_second_request(rest: Rest) -> None:
+    with rest.connect() as connection:
+        connection.sendall(b"GET /v1/topics/gone/stream HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"\0")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        rest.until("gone", waiting_consumers=1)
+    rest.until("gone", waiting_consumers=0)
+
+
 def test_an_answer_may_take_its_time(rest: Rest) -> None:
     with rest.connect() as connection:
         connection.sendall(b"POST /v1/topics/none/promises?limit=1&wait=1s HTTP/1.1\r\nHost: x\r\n\r\n")
