@@ -46,6 +46,14 @@ $(PROMTOOL):
 reliability: $(VENV)/dev ## break things under load for long, and check that nothing is lost (options: make reliability ARGS="kills --rounds 500")
 	$(BIN)/python -m tests.reliability $(ARGS)
 
+.PHONY: model
+model: $(VENV)/dev ## drive engines and a model through the same random operations for long (options: make model RUNS=5000 SEED=1)
+	MODEL_RUNS=$(or $(RUNS),1000) MODEL_SEED=$(or $(SEED),random) $(BIN)/python -m pytest tests/model/test_engines.py --capture=no --timeout=0
+
+.PHONY: fuzz
+fuzz: $(VENV)/dev ## tell both faces nonsense for long (options: make fuzz REQUESTS=100000 SEED=1)
+	FUZZ_REQUESTS=$(or $(REQUESTS),100000) FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest tests/fuzz --capture=no --timeout=0
+
 lint: $(VENV)/dev proto-check buf docs ## style, types, import layers, protobuf contract, freshness of generated code, links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -6,9 +6,9 @@ passes them on. That costs less than a chain of interceptors, which grpc.aio run
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from time import perf_counter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -82,8 +82,10 @@ class Calls:
                 call = self._call(handler.unary_stream, meter, handler.request_deserializer, refusable)
                 return grpc.unary_stream_rpc_method_handler(call, response_serializer=serializer)
             case (True, True):
-                call = self._call(handler.stream_stream, meter, None, refusable)
-                return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, serializer)
+                call = self._call(
+                    _decoding(handler.stream_stream, handler.request_deserializer), meter, None, refusable
+                )
+                return grpc.stream_stream_rpc_method_handler(call, response_serializer=serializer)
         raise NotImplementedError(f"{service}/{method}: client streaming is not used")
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -142,6 +144,30 @@ class Calls:
             return await _abort(context, failure)  # counted by now, so that who knows of it finds it in the metrics
 
         return call
+
+
+class _Decoded:
+    """The messages of a stream; BadRequest at one that is malformed, which the gRPC library would call INTERNAL."""
+
+    def __init__(self, requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]) -> None:
+        self._requests = aiter(requests)
+        self._parse = parse
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return _decoded(await anext(self._requests), self._parse)
+
+
+def _decoding(behaviour: Any, parse: Callable[[bytes], Any] | None) -> Behaviour:
+    assert parse is not None  # generated code has one for every method
+
+    def decoding(requests: Any, context: Context) -> Awaitable[Any]:
+        awaitable: Awaitable[Any] = behaviour(_Decoded(requests, parse), context)
+        return awaitable
+
+    return decoding
 
 
 def _decoded(request: bytes, parse: Callable[[bytes], Any]) -> Any:

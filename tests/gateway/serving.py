@@ -155,7 +155,7 @@ async def _backend(registry: CollectorRegistry, *, remote: bool) -> AsyncIterato
 
 
 @contextmanager
-def serving(*, remote: bool = False) -> Iterator[Rest]:
+def serving(*, remote: bool = False, protocol: type[Protocol] = Protocol) -> Iterator[Rest]:
     """Serve for as long as the context lasts, in front of a service or of a gRPC server."""
     started = threading.Event()
     servers: list[_Server] = []
@@ -167,7 +167,7 @@ def serving(*, remote: bool = False) -> Iterator[Rest]:
             app = create_app(backend, registry=registry, max_request_bytes=REQUEST_BYTES)
             config = uvicorn.Config(
                 app,
-                http=Protocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -1,0 +1,87 @@
+"""A real server, watched while it is told nonsense: other clients, memory, the log and what is in the queue."""
+
+import http.client
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+
+from tests.server import Server
+
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))  # on each face
+SEED = int(os.environ.get("FUZZ_SEED", "0"))
+CANARY_SECONDS = 10  # by when another client must have its answer; far beyond the stalls of a busy machine
+GROWTH_BYTES = 150 * 1024 * 1024
+
+_BAD_LINES = re.compile(r" (ERROR|CRITICAL) |Traceback")
+
+
+class Watched:
+    """The server and the canary, a client that asks for the same task again and again."""
+
+    def __init__(self, server: Server, log: Path) -> None:
+        self.server = server
+        self.longest = 0.0  # seconds that the canary has waited for an answer
+        self.answers = 0
+        self.growth = 0
+        self._log = log
+        self._process = psutil.Process(server.process.pid)
+        self._before = self._process.memory_info().rss
+        self._failure: BaseException | None = None
+
+    def sing(self, ended: threading.Event) -> None:
+        """Ask until the end; what fails is kept."""
+        try:
+            while not ended.wait(0.05):
+                begin = time.monotonic()
+                connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=CANARY_SECONDS)
+                connection.request("GET", "/v1/topics//tasks/canary")
+                answer = connection.getresponse()
+                assert (answer.status, json.loads(answer.read())["payload"]) == (200, "unchanged")
+                connection.close()
+                self.longest = max(self.longest, time.monotonic() - begin)
+                self.answers += 1
+                self.growth = max(self.growth, self._process.memory_info().rss - self._before)
+        except BaseException as failure:  # noqa: BLE001 (it is raised again where the test sees it)
+            self._failure = failure
+
+    def check(self) -> None:
+        """Nothing has gone wrong."""
+        if self._failure is not None:
+            raise self._failure
+        assert self.server.process.poll() is None
+        assert self.answers
+        assert self.growth < GROWTH_BYTES, f"grown by {self.growth} bytes"
+        bad = [line for line in self._log.read_text().splitlines() if _BAD_LINES.search(line)]
+        assert not bad, bad[:20]
+
+
+@contextmanager
+def watched(directory: Path) -> Iterator[Watched]:
+    """A server on tasks in memory; at the end, everything is checked and the figures are printed."""
+    log = directory / "log"
+    with Server(log, "--engine", "memory") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("POST", "/v1/topics/canary/tasks/canary", b'{"payload": "unchanged", "state": 3}')
+        assert connection.getresponse().status == 201
+        connection.close()
+        with grpc.insecure_channel(server.target) as channel:
+            grpc.channel_ready_future(channel).result(30)
+        seen = Watched(server, log)
+        ended = threading.Event()
+        canary = threading.Thread(target=seen.sing, args=(ended,))
+        canary.start()
+        try:
+            yield seen
+        finally:
+            ended.set()
+            canary.join()
+        seen.check()
+        print(f"canary: {seen.answers} answers, the slowest after {seen.longest:.3f} s; {seen.growth >> 20} MiB grown")
