@@ -52,7 +52,7 @@ def connect(
         targets: Addresses of servers on the same storage, of which one is used at a time. By default
             `127.0.0.1:50051`.
         consumer: Who executes the tasks that are claimed. By default the names of the host and the process.
-        producer: Who makes the tasks that are inserted.
+        producer: Who makes what `insert` and `upsert` make; tasks of `new_task` name their own.
         tls: True, or what to know each other by; by default the connection is not encrypted.
         metadata: Sent with every call, such as `{"authorization": "Bearer …"}`.
         patience: How long a call waits for a connection, and is repeated where that is safe.
