@@ -130,8 +130,8 @@ def _prepare(connection: apsw.Connection, path: str | None) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // connection.pragma('page_size')}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        _grow_journal(connection)  # before there is a cache that would hold all of it
         connection.execute("PRAGMA cache_size = -65536")
-        _grow_journal(connection)
 
 
 def _grow_journal(connection: apsw.Connection) -> None:
