@@ -11,16 +11,16 @@ from typing import Any, Final, Generic, TypeVar
 Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 
-_QUIET: Final = 5  # turns of the event loop without a new call, after which a batch begins
-_LONGEST_GATHERING: Final = 0.002  # seconds
+QUIET_TURNS: Final = 5  # turns of the event loop without a new call, after which a batch begins
+LONGEST_GATHERING: Final = 0.002  # seconds
 
 
 async def quiet(count: Callable[[], int], enough: int) -> None:
     """Wait while the event loop brings more of what is counted, until there is enough; never for long."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + _LONGEST_GATHERING
+    until = loop.time() + LONGEST_GATHERING
     seen, turns = count(), 0
-    while turns < _QUIET and seen < enough and loop.time() < until:
+    while turns < QUIET_TURNS and seen < enough and loop.time() < until:
         await asyncio.sleep(0)
         now = count()
         seen, turns = now, (0 if now > seen else turns + 1)

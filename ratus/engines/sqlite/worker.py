@@ -10,14 +10,11 @@ from typing import Any, Final, Generic, TypeVar
 import apsw
 
 from ratus.errors import StorageUnavailable, TooLarge
+from ratus.gather import LONGEST_GATHERING, QUIET_TURNS
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 Operation = Callable[[apsw.Connection, Sequence[In]], Sequence[Out]]
-
-_QUIET: Final = 5  # turns of the event loop without a new call, after which a group begins
-_ENOUGH: Final = 100000  # entries, for which what a transaction costs by itself is little
-_LONGEST_GATHERING: Final = 0.002  # seconds
 
 _log: Final = logging.getLogger(__name__)
 _STORAGE_FAULTS: Final = (
@@ -59,7 +56,6 @@ class Worker:
         self._db = connection
         self._writes = writes
         self._waiting: list[_Job[Any, Any]] = []
-        self._entries = 0  # of what waits
         self._busy = False  # a group is under way, or calls gather for one
         self._idle = asyncio.Event()
         self._idle.set()
@@ -75,7 +71,6 @@ class Worker:
         """
         future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
         self._waiting.append(_Job(operation, entries, future))
-        self._entries += len(entries)
         if not self._busy:
             self._gather()
         return await future
@@ -89,15 +84,16 @@ class Worker:
     def _gather(self) -> None:
         self._busy = True
         self._idle.clear()
-        self._gather_more(0, 0, self._loop.time() + _LONGEST_GATHERING)
+        self._gather_more(0, 0, self._loop.time() + LONGEST_GATHERING)
 
     def _gather_more(self, seen: int, quiet: int, until: float) -> None:
         """Begin a group if no calls have come in lately, else look again after what the loop has to do now."""
-        quiet = 0 if self._entries > seen else quiet + 1
-        if self._entries < _ENOUGH and quiet < _QUIET and self._loop.time() < until:
-            self._loop.call_soon(self._gather_more, self._entries, quiet, until)
+        count = len(self._waiting)
+        quiet = 0 if count > seen else quiet + 1
+        if quiet < QUIET_TURNS and self._loop.time() < until:
+            self._loop.call_soon(self._gather_more, count, quiet, until)
         else:
-            group, self._waiting, self._entries = self._waiting, [], 0
+            group, self._waiting = self._waiting, []
             self._groups.put(group)
 
     def _end(self, answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:
