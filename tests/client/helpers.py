@@ -43,6 +43,30 @@ def soon(**after: float) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+class Frames:
+    """Walks over the frames of one direction of an HTTP/2 connection (RFC 9113, section 4.1)."""
+
+    _HEAD = 9  # bytes: length (3), type, flags, stream (4)
+    _ANSWERS = frozenset({0, 1})  # DATA and HEADERS; the others keep the connection
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0  # bytes of the frame whose head has been read
+
+    def answer_in(self, data: bytes) -> bool:
+        """Whether a frame of an answer begins in what comes next."""
+        found = False
+        while data:
+            skipped, data = data[: self._left], data[self._left :]
+            self._left -= len(skipped)
+            missing = self._HEAD - len(self._head)
+            self._head, data = self._head + data[:missing], data[missing:]
+            if len(self._head) == self._HEAD:
+                found |= self._head[3] in self._ANSWERS
+                self._left, self._head = int.from_bytes(self._head[:3]), b""
+        return found
+
+
 class Proxy:
     """Carries bytes between clients and a server, until it is told not to."""
 
@@ -51,10 +75,10 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._answering = asyncio.Event()
         self._answering.set()
-        self.held_back = asyncio.Event()  # bytes of the server have been held back
+        self.held_back = asyncio.Event()  # an answer of the server, or a part of one, has been held back
 
     def mute(self) -> None:
-        """Hold back what the server says."""
+        """Hold back what the server answers; what only keeps the connection may pass before it."""
         self._answering.clear()
 
     def cut(self) -> None:
@@ -73,9 +97,11 @@ class Proxy:
                 group.create_task(self._carry(from_server, writer, asks=False))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asks: bool) -> None:
+        frames = Frames()
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if not asks and not self._answering.is_set():
+                answers = not asks and frames.answer_in(data)
+                if answers and not self._answering.is_set():
                     self.held_back.set()
                     await self._answering.wait()
                 writer.write(data)

@@ -11,20 +11,22 @@ from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import NonceMismatch, NotFound, RatusError
 from ratus.model import Commit, Grant, Task, TaskState
 
-EVERY = 20  # one of so many calls is done wrongly
+EVERY = 10  # one of so many calls is done wrongly
 UNDONE_SECONDS = 0.2
 
 
 class Faulty(SQLiteEngine):
-    """In memory; `wrong` tells when to do it wrongly."""
+    """In memory; `wrong` tells when to do it wrongly, and `planted` how often that was done."""
 
     def __init__(self) -> None:
         super().__init__(SQLiteSettings(path=None))
-        self._count = 0
+        self._count = self.planted = 0
 
     def wrong(self) -> bool:
         self._count += 1
-        return self._count % EVERY == 0
+        wrong = self._count % EVERY == 0
+        self.planted += wrong
+        return wrong
 
 
 class Forgets(Faulty):
@@ -48,6 +50,7 @@ class IgnoresNonces(Faulty):
     """Applies every commit."""
 
     async def commit(self, commits: Sequence[Commit], *, payloads: bool = True) -> list[Task | RatusError]:
+        self.planted += 1
         return await super().commit([msgspec.structs.replace(one, nonce="") for one in commits])
 
 
@@ -86,6 +89,7 @@ class IsEarly(Faulty):
     """Hands out tasks before their time."""
 
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+        self.planted += 1
         ahead = timedelta(seconds=0.5)
         early = [msgspec.structs.replace(one, consumed=one.consumed + ahead) for one in grants]
         return await super().claim(topic, early, max_bytes)
