@@ -33,7 +33,7 @@ def check(text: bytes | None, max_bytes: int, field: str = "payload") -> Raw | N
             return None
         # These need a walk in Python, so look for a sign of them first: the scans are far cheaper.
         if (
-            text.count(b"[") + text.count(b"{") > MAX_DEPTH
+            (len(text) > MAX_DEPTH and text.count(b"[") + text.count(b"{") > MAX_DEPTH)
             or b"\\u0000" in text
             or _LONG_NUMBER.search(text) is not None
         ):

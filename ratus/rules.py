@@ -43,6 +43,8 @@ DEFAULT_PAGE: Final = 10
 NONCE_LENGTH: Final = 16
 _ALPHABET: Final = string.ascii_letters + string.digits
 _STATES: Final = frozenset(TaskState)
+_ACTIVE: Final = TaskState.ACTIVE.value
+_COMPLETED: Final = TaskState.COMPLETED.value
 _LETTERS: Final = bytes(ord(_ALPHABET[byte % len(_ALPHABET)]) for byte in range(256))
 _UNFAIR: Final = bytes(range(256 // len(_ALPHABET) * len(_ALPHABET), 256))  # bytes that would favour some letters
 _RANDOM_BYTES: Final = 4096  # that are asked for at once
@@ -214,7 +216,7 @@ def check_commit(given: Commit, now: datetime, limits: Limits) -> Commit:
         id=check_id(given.id),
         nonce=given.nonce and check_name(given.nonce, "nonce"),
         topic=given.topic and check_name(given.topic, "topic"),
-        state=TaskState.COMPLETED.value if given.state is None else check_state(given.state, "target state"),
+        state=_COMPLETED if given.state is None else check_state(given.state, "target state"),
         scheduled=scheduled,
         payload=payload.check(None if given.payload is None else bytes(given.payload), limits.payload_bytes),
     )
@@ -257,7 +259,7 @@ def claimed(task: Task, grant: Grant) -> Task:
     """The task once a promise has been made on it."""
     return msgspec.structs.replace(
         task,
-        state=TaskState.ACTIVE.value,
+        state=_ACTIVE,
         nonce=grant.nonce,
         consumer=grant.consumer,
         consumed=grant.consumed,

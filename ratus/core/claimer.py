@@ -22,7 +22,7 @@ from ratus.model import Grant, Task
 
 _log: Final = logging.getLogger(__name__)
 
-_FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; four times as many while that is few
+_FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; twice as many while that is few
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
 _PATIENCE: Final = 0.02  # seconds without a task of this process, after which others are listened to
@@ -154,7 +154,7 @@ class Claimer:
         ):
             return None
         slots = _reserve(list(self._hungry), len(tasks))
-        grants = [slot.grant(now) for slot in slots]
+        grants = _grants(slots, now)
         offer = Offer(self, slots, [rules.claimed(task, grant) for task, grant in zip(tasks, grants, strict=False)])
         if len(slots) < len(tasks) or any(grant.request for grant in grants):  # a request is stored by claims only
             offer.withdraw()
@@ -256,12 +256,12 @@ class Claimer:
                     consumer.dry()
                 return
             self._dry = False
-            self._size = min(4 * size, MAX_CLAIM) if len(tasks) == size else _FIRST_SLOTS
+            self._size = min(2 * size, MAX_CLAIM) if len(tasks) == size else _FIRST_SLOTS
 
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
         now = times.now()
-        grants = [slot.grant(now) for slot in slots]
+        grants = _grants(slots, now)
         self._claiming = True
         try:
             tasks = await self._engine.claim(self._topic, grants, MAX_ANSWER_BYTES)
@@ -313,11 +313,27 @@ class Offer:
         self._claimer.hand_over(slots, tasks)
 
 
-def _meeting(tasks: Sequence[Task], grants: Sequence[Grant], slots: Sequence[Consumer]) -> list[Consumer]:
+def _grants(slots: Sequence[Consumer], now: datetime) -> list[Grant]:
+    """What the promises for the slots set; those for one consumer differ in their nonces alone."""
+    first: dict[Consumer, Grant] = {}
+    grants: list[Grant] = []
+    for slot in slots:
+        like = first.get(slot)
+        if like is None:
+            grant = first[slot] = slot.grant(now)
+        else:
+            grant = Grant(rules.new_nonce(), like.consumer, like.consumed, like.deadline, like.request)
+        grants.append(grant)
+    return grants
+
+
+def _meeting(tasks: Sequence[Task], grants: Sequence[Grant], slots: list[Consumer]) -> list[Consumer]:
     """The slots in the order of the tasks that carry their promises, then those that have got none.
 
     Any grant may have got none: other processes may have taken the task that was meant for it.
     """
+    if [task.nonce for task in tasks] == [grant.nonce for grant in grants[: len(tasks)]]:
+        return slots
     left = {grant.nonce: slot for grant, slot in zip(grants, slots, strict=True)}
     return [*[left.pop(task.nonce) for task in tasks], *left.values()]
 
@@ -327,6 +343,11 @@ def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:
     slots: list[Consumer] = []
     turn = consumers
     while turn and len(slots) < most:
+        if len(turn) == 1:
+            [consumer] = turn
+            while len(slots) < most and consumer.reserve():
+                slots.append(consumer)
+            break
         room = most - len(slots)
         turn = list(islice((consumer for consumer in turn if consumer.reserve()), room))
         slots += turn

@@ -114,10 +114,10 @@ class Delivery:
         return created
 
     def pending(self, tasks: Iterable[Task], now: datetime) -> None:
-        """Wake consumers for those of the tasks that are pending."""
+        """Wake consumers for tasks that have become pending."""
         if self._claimers:
             for task in tasks:
-                if task.state == TaskState.PENDING and (claimer := self._claimers.get(task.topic)) is not None:
+                if (claimer := self._claimers.get(task.topic)) is not None:
                     claimer.notify(task.scheduled, now)
 
     def recheck(self, topics: Iterable[str]) -> None:

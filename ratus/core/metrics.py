@@ -1,15 +1,19 @@
 """Metrics of tasks and chores, with the names and labels of the original Ratus."""
 
 from collections import Counter as Counted
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ratus.metrics import BUCKETS, Bounded
 from ratus.model import Task
 
-_SECOND = timedelta(seconds=1)
+_SECOND: Final = timedelta(seconds=1)
+_PRODUCED_BY: Final[Callable[[Task], tuple[str, str]]] = attrgetter("topic", "producer")
+_CONSUMED_BY: Final[Callable[[Task], tuple[str, str, str]]] = attrgetter("topic", "producer", "consumer")
 
 
 class CoreMetrics:
@@ -52,8 +56,11 @@ class CoreMetrics:
 
     def produced(self, tasks: Sequence[Task]) -> None:
         """Tasks were created."""
-        for (topic, producer), count in Counted((task.topic, task.producer) for task in tasks).items():
-            self._produced.labels(topic, producer).inc(count)
+        if len(tasks) == 1:  # the most frequent number
+            self._produced.labels(tasks[0].topic, tasks[0].producer).inc()
+            return
+        for who, count in Counted(map(_PRODUCED_BY, tasks)).items():
+            self._produced.labels(*who).inc(count)
 
     def consumed(self, tasks: Sequence[Task]) -> None:
         """Tasks were claimed."""
@@ -72,9 +79,8 @@ class CoreMetrics:
 
 def _by_labels(tasks: Sequence[Task]) -> dict[tuple[str, str, str], tuple[int, Task]]:
     """The number of tasks for each set of label values, and the last of them."""
-    found: dict[tuple[str, str, str], tuple[int, Task]] = {}
-    for task in tasks:
-        who = (task.topic, task.producer, task.consumer)
-        seen = found.get(who)
-        found[who] = (1 if seen is None else seen[0] + 1, task)
-    return found
+    if len(tasks) == 1:
+        return {_CONSUMED_BY(tasks[0]): (1, tasks[0])}
+    whose = list(map(_CONSUMED_BY, tasks))
+    last = dict(zip(whose, tasks, strict=True))
+    return {who: (count, last[who]) for who, count in Counted(whose).items()}

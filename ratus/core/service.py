@@ -41,6 +41,8 @@ from ratus.model import (
 
 T = TypeVar("T")
 
+_PENDING: Final = TaskState.PENDING.value  # to compare plain numbers is faster, and done for every task
+_ACTIVE: Final = TaskState.ACTIVE.value
 _SETTLED: Final = (Task, NonceMismatch, NotFound)  # results of a commit after which its nonce is that of no promise
 
 
@@ -129,9 +131,9 @@ class Service:
 
     def _stored(self, tasks: Sequence[Task], now: datetime) -> None:
         """Tell who waits for it that tasks are stored as they are."""
-        self._delivery.pending(tasks, now)
+        self._delivery.pending([task for task in tasks if task.state == _PENDING], now)
         for task in tasks:
-            if task.state == TaskState.ACTIVE:
+            if task.state == _ACTIVE:
                 self.deadlines.set(task.deadline)
 
     def _on_claimed(self, tasks: Sequence[Task]) -> None:
@@ -185,7 +187,7 @@ class Service:
         self._metrics.committed(tasks, now)
         if not self._delivery.windows.empty:
             settled = [commit for commit, result in zip(commits, results, strict=True) if isinstance(result, _SETTLED)]
-            self._delivery.windows.settle(Hold(commit.id, commit.nonce) for commit in settled if commit.nonce)
+            self._delivery.windows.settle([commit for commit in settled if commit.nonce])
             self._delivery.overruled([commit.id for commit in settled if not commit.nonce], held)
         self._stored(tasks, now)
         return results

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ratus.model import Hold, Task
+from ratus.model import Commit, Hold, Task
 
 
 class _Delivered(Struct, frozen=True):
@@ -30,7 +30,8 @@ class Window:
         self._max_bytes = max_bytes
         self._on_change = on_change
         self._delivered: dict[str, _Delivered] = {}
-        self._deadlines: list[tuple[datetime, str]] = []  # a heap, in which settled tasks may linger
+        self._by_deadline: dict[datetime, set[str]] = {}  # what one claim has brought has one deadline
+        self._deadlines: list[datetime] = []  # a heap, in which those without tasks may linger
         self._bytes = 0
         self.reserved = 0  # places kept for claims that are under way
         self.lost: list[str] = []  # tasks whose promises ended without their holder having said so
@@ -54,53 +55,68 @@ class Window:
 
     def add(self, task: Task) -> None:
         """Count a task, against this window and no other any more."""
-        assert task.deadline is not None  # it has just been claimed
+        deadline, size = task.deadline, size_of(task)
+        assert deadline is not None  # it has just been claimed
         if (other := self._index.get(task.id)) is not None:
             other.settle(task.id, lost=True)
         self._index[task.id] = self
-        self._delivered[task.id] = _Delivered(task.nonce, task.deadline, size_of(task))
-        self._bytes += size_of(task)
-        self._push(task.deadline, task.id)
+        self._delivered[task.id] = _Delivered(task.nonce, deadline, size)
+        self._bytes += size
+        self._note(deadline, task.id)
 
-    def settle(self, id: str, *, lost: bool = False) -> None:
-        """Count a task no more."""
-        delivered = self._delivered.pop(id, None)
-        if delivered is not None:
-            self._bytes -= delivered.size
-            del self._index[id]
-            if lost:
-                self.lost.append(id)
-            self._on_change()
+    def settle(self, id: str, nonce: str | None = None, *, lost: bool = False) -> None:
+        """Count a task no more, with a nonce only if it counts with that one."""
+        delivered = self._delivered.get(id)
+        if delivered is None or (nonce is not None and nonce != delivered.nonce):
+            return
+        del self._delivered[id], self._index[id]
+        self._bytes -= delivered.size
+        self._forget(delivered.deadline, id)
+        if lost:
+            self.lost.append(id)
+        self._on_change()
 
     def extend(self, id: str, nonce: str, deadline: datetime) -> None:
         """Count a task until another deadline, if it counts with this nonce."""
         delivered = self._delivered.get(id)
         if delivered is not None and delivered.nonce == nonce:
+            self._forget(delivered.deadline, id)
             self._delivered[id] = _Delivered(nonce, deadline, delivered.size)
-            self._push(deadline, id)
+            self._note(deadline, id)
             self._on_change()  # it may be an earlier one
 
     def expire(self, now: datetime) -> None:
         """Count the tasks no more whose deadline has passed."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            self.settle(heapq.heappop(self._deadlines)[1], lost=True)
+            for id in list(self._by_deadline[deadline]):
+                self.settle(id, lost=True)
 
     def next_deadline(self) -> datetime | None:
         """The earliest deadline of what counts."""
         while self._deadlines:
-            deadline, id = self._deadlines[0]
-            delivered = self._delivered.get(id)
-            if delivered is not None and delivered.deadline == deadline:
-                return deadline
+            if self._deadlines[0] in self._by_deadline:
+                return self._deadlines[0]
             heapq.heappop(self._deadlines)
         return None
 
-    def _push(self, deadline: datetime, id: str) -> None:
-        if len(self._deadlines) > 2 * len(self._delivered) + 64:
-            self._deadlines = [(delivered.deadline, id) for id, delivered in self._delivered.items()]
+    def _note(self, deadline: datetime, id: str) -> None:
+        """Remember when a task counts no more."""
+        ids = self._by_deadline.get(deadline)
+        if ids is not None:
+            ids.add(id)
+            return
+        self._by_deadline[deadline] = {id}
+        if len(self._deadlines) > 2 * len(self._by_deadline) + 64:
+            self._deadlines = list(self._by_deadline)
             heapq.heapify(self._deadlines)
         else:
-            heapq.heappush(self._deadlines, (deadline, id))
+            heapq.heappush(self._deadlines, deadline)
+
+    def _forget(self, deadline: datetime, id: str) -> None:
+        ids = self._by_deadline[deadline]
+        ids.discard(id)
+        if not ids:
+            del self._by_deadline[deadline]
 
     def holds(self) -> list[Hold]:
         """What counts."""
@@ -111,16 +127,12 @@ class Window:
         for id in self._delivered:
             del self._index[id]
         self._delivered.clear()
+        self._by_deadline.clear()
         self._deadlines.clear()
 
     def hold(self, id: str) -> Hold:
         """The delivery of a task that counts."""
         return Hold(id, self._delivered[id].nonce)
-
-    def still_holds(self, hold: Hold) -> bool:
-        """Whether this delivery counts."""
-        delivered = self._delivered.get(hold.id)
-        return delivered is not None and delivered.nonce == hold.nonce
 
 
 class Windows:
@@ -138,13 +150,13 @@ class Windows:
         """Make a window of so many tasks and so many payload bytes (0: no bound)."""
         return Window(self._index, max_in_flight, max_bytes, on_change)
 
-    def settle(self, holds: Iterable[Hold], *, lost: bool = False) -> None:
+    def settle(self, holds: Iterable[Hold | Commit], *, lost: bool = False) -> None:
         """Count deliveries no more, whichever windows hold them; what was delivered anew since counts on."""
         if self._index:
             for hold in holds:
                 window = self._index.get(hold.id)
-                if window is not None and window.still_holds(hold):
-                    window.settle(hold.id, lost=lost)
+                if window is not None:
+                    window.settle(hold.id, hold.nonce, lost=lost)
 
     def extend(self, id: str, nonce: str, deadline: datetime) -> None:
         """Count a task until another deadline, whichever window holds it."""

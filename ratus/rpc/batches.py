@@ -1,6 +1,7 @@
 """Batches of commits, extensions and releases, which come in calls of their own and on Work streams."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from google.rpc import status_pb2
@@ -62,8 +63,16 @@ def _status(outcome: RatusError | None) -> status_pb2.Status:
     return OK if outcome is None else to_status(outcome)
 
 
+@lru_cache(maxsize=16)  # what one client sends has one size mostly
+def _all_done(count: int) -> tasks_pb.CommitTasksResponse:
+    """So many successes without their tasks; shared, so not to be changed."""
+    return tasks_pb.CommitTasksResponse(results=[_DONE] * count)
+
+
 def _commit_results(outcomes: Sequence[Task | RatusError | None]) -> tasks_pb.CommitTasksResponse:
     """All outcomes, and the tasks among them while they fit into one message."""
+    if not any(outcomes):
+        return _all_done(len(outcomes))
     response = tasks_pb.CommitTasksResponse(
         results=[
             task_pb2.CommitResult(status=to_status(outcome)) if isinstance(outcome, RatusError) else _DONE
@@ -73,7 +82,7 @@ def _commit_results(outcomes: Sequence[Task | RatusError | None]) -> tasks_pb.Co
     tasks = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Task)]
     size = response.ByteSize() if tasks else 0
     for index, outcome in tasks:
-        task = wire.write_task(outcome)
+        task = task_pb2.Task(**wire.write_task(outcome))
         size += task.ByteSize() + _OVERHEAD
         if size > MAX_ANSWER_BYTES:
             break
