@@ -15,7 +15,7 @@ from ratus.core.subscription import Subscription
 from ratus.core.windows import Windows
 from ratus.engines.base import Engine
 from ratus.errors import Draining, RatusError, StorageUnavailable, TooMany
-from ratus.model import ClaimRequest, Hold, PollRequest, Task, TaskState
+from ratus.model import ClaimRequest, Hold, PollRequest, Task
 
 T = TypeVar("T")
 

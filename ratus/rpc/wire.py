@@ -1,7 +1,7 @@
 """Converters between protobuf messages and the structs of the model.
 
-`read_` makes a struct of a message, `write_` a message of a struct, or its fields. Messages are built by keyword, which is what is
-fast. The rules are not applied here, but what cannot be carried over is refused in their words.
+`read_` makes a struct of a message, `write_` a message of a struct, or its fields. Messages are built by keyword, which
+is what is fast. The rules are not applied here, but what cannot be carried over is refused in their words.
 """
 
 from datetime import datetime, timedelta

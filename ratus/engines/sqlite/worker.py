@@ -64,15 +64,23 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Operation[In, Out], entries: Sequence[In]) -> Sequence[Out]:
+    async def run(
+        self, operation: Operation[In, Out], entries: Sequence[In], *, gathered: bool = False
+    ) -> Sequence[Out]:
         """Run an operation on entries; what it raises, and StorageUnavailable or TooLarge for faults of SQLite.
 
-        A caller that is cancelled does not stop the operation.
+        A caller that is cancelled does not stop the operation. What was `gathered` by its caller begins at once if
+        nothing else is under way, since the loop has brought no further calls by then.
         """
         future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
         self._waiting.append(_Job(operation, entries, future))
         if not self._busy:
-            self._gather()
+            if gathered:
+                self._busy = True
+                self._idle.clear()
+                self._begin()
+            else:
+                self._gather()
         return await future
 
     async def close(self) -> None:
@@ -93,8 +101,11 @@ class Worker:
         if quiet < QUIET_TURNS and self._loop.time() < until:
             self._loop.call_soon(self._gather_more, count, quiet, until)
         else:
-            group, self._waiting = self._waiting, []
-            self._groups.put(group)
+            self._begin()
+
+    def _begin(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._groups.put(group)
 
     def _end(self, answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:
         _deliver(answers)

@@ -36,6 +36,7 @@ _COMMIT_ALL: Final = (
     "payload = coalesce(v.column5, payload) FROM ("
 )
 _BY_SEQ: Final = ") AS v WHERE task.seq = v.column1"
+_DUE: Final = "task WHERE topic = ? AND state = 0 AND scheduled <= ?"
 _FREE: Final = "UPDATE task SET state = 0, nonce = ''"
 
 
@@ -85,18 +86,25 @@ class Claim:
     def __call__(self, db: apsw.Connection, grants: Sequence[Grant]) -> list[Task]:
         """Give the due tasks to the grants in order."""
         now = to_ms(grants[0].consumed)
-        due = "SELECT * FROM task WHERE topic = ? AND state = 0 AND scheduled <= ? ORDER BY scheduled, seq LIMIT ?"
-        if len(grants) > 1:
-            due = (
-                "SELECT task.* FROM (SELECT seq, row_number() OVER w AS place, "
-                "sum(coalesce(octet_length(payload), 0)) OVER w AS bytes FROM task "
-                "WHERE topic = ? AND state = 0 AND scheduled <= ? "
-                "WINDOW w AS (ORDER BY scheduled, seq ROWS UNBOUNDED PRECEDING) LIMIT ?) AS due "
-                f"JOIN task USING (seq) WHERE place = 1 OR bytes <= {self._max_bytes}"
-            )
-        found = select(db, f"({due})", (self._topic, now, len(grants)))
-        found.sort(key=lambda stored: (stored.task.scheduled, stored.seq))
+        found = self._first(db, now) if len(grants) == 1 else self._next(db, now, len(grants))
         return give(db, list(zip(found, grants, strict=False)))
+
+    def _first(self, db: apsw.Connection, now: int) -> list[Stored]:
+        """The first due task, in two steps that are a third of what the one for many costs."""
+        seq = db.execute(f"SELECT seq FROM {_DUE} ORDER BY scheduled, seq LIMIT 1", (self._topic, now)).get
+        return [] if seq is None else select(db, "task WHERE seq = ?", (seq,))
+
+    def _next(self, db: apsw.Connection, now: int, count: int) -> list[Stored]:
+        """So many due tasks in their order, as far as they fit."""
+        due = (
+            "SELECT task.* FROM (SELECT seq, row_number() OVER w AS place, "
+            f"sum(coalesce(octet_length(payload), 0)) OVER w AS bytes FROM {_DUE} "
+            "WINDOW w AS (ORDER BY scheduled, seq ROWS UNBOUNDED PRECEDING) LIMIT ?) AS due "
+            f"JOIN task USING (seq) WHERE place = 1 OR bytes <= {self._max_bytes}"
+        )
+        found = select(db, f"({due})", (self._topic, now, count))
+        found.sort(key=lambda stored: (stored.task.scheduled, stored.seq))
+        return found
 
 
 def give(db: apsw.Connection, given: Sequence[tuple[Stored, Grant]]) -> list[Task]:
