@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeVar
 from ratus.config import SQLiteSettings
 from ratus.engines.base import Heard
 from ratus.engines.sqlite import checks, reads, schema, writes
+from ratus.engines.sqlite.checkpoints import Checkpoints
 from ratus.engines.sqlite.copies import Copies
 from ratus.engines.sqlite.rows import Value
 from ratus.engines.sqlite.worker import Operation, Worker
@@ -43,9 +44,12 @@ class SQLiteEngine:
             self._unlock()
             raise
         self._writes = writes.Writes(connection)
-        self._writer = Worker(connection, "sqlite-writer", writes=True)
-        self._reader = self._writer
-        if path is not None:
+        if path is None:
+            self._writer = self._reader = Worker(connection, "sqlite-writer", writes=True)
+        else:
+            self._checkpoints = Checkpoints(path, connection)
+            after_group = self._checkpoints.after_group
+            self._writer = Worker(connection, "sqlite-writer", writes=True, after_group=after_group)
             # A list must not keep writers waiting. In memory there is one connection only.
             self._reader = Worker(schema.connect_reader(path), "sqlite-reader", writes=False)
             self._copies = Copies(path)
@@ -55,7 +59,10 @@ class SQLiteEngine:
         if self._reader is not self._writer:
             await self._copies.close()
             await self._reader.close()
+            await asyncio.to_thread(self._checkpoints.stop)
         await self._writer.close()
+        if self._reader is not self._writer:
+            self._checkpoints.close()
         self._unlock()
 
     def _unlock(self) -> None:

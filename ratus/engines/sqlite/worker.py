@@ -52,8 +52,16 @@ class Worker:
     busy server has few and large groups, and an idle one loses no more than a few turns of the loop, some microseconds.
     """
 
-    def __init__(self, connection: apsw.Connection, name: str, *, writes: bool) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        name: str,
+        *,
+        writes: bool,
+        after_group: Callable[[], None] | None = None,
+    ) -> None:
         self._db = connection
+        self._after_group = after_group  # what the thread does between two groups
         self._writes = writes
         self._waiting: list[_Job[Any, Any]] = []
         self._busy = False  # a group is under way, or calls gather for one
@@ -120,6 +128,8 @@ class Worker:
             answers = self._run_group(group)
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._end, answers)
+            if self._after_group is not None:
+                self._after_group()
         self._db.close()
 
     def _run_group(self, jobs: list[_Job[Any, Any]]) -> list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]:
