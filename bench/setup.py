@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from bench.contenders import Missing
 from tests.mongod import MissingMongod, Mongod, replica_set, standalone
 from tests.ports import free_port
@@ -23,7 +25,8 @@ DURABLE: Final = {
     STANDALONE: "on disk, journal synced before the answer",
     REPLICA_SET: "on disk, majority, journal synced before the answer",
 }
-MONGOD: Final = {"wiredTigerEngineRuntimeConfig": "cache_size=2048MB", "ttlMonitorSleepSecs": 60}
+_CACHE_MIB: Final = max(256, (psutil.virtual_memory().total // 2**20 - 1024) // 2)  # as MongoDB takes by itself
+MONGOD: Final = {"wiredTigerEngineRuntimeConfig": f"cache_size={_CACHE_MIB}MB", "ttlMonitorSleepSecs": 60}
 START_SECONDS: Final = 20
 
 

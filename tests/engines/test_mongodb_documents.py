@@ -42,7 +42,7 @@ INDEXES: dict[str, dict[str, Any]] = {
     },
 }
 OURS: dict[str, dict[str, Any]] = {
-    "topic_1__id_1": {"key": [("topic", 1), ("_id", 1)]},
+    "topic_1_produced_1": {"key": [("topic", 1), ("produced", 1)]},
     "topic_1_state_1": {"key": [("topic", 1), ("state", 1)], "partialFilterExpression": {"state": 3}},
 }
 

@@ -23,7 +23,6 @@ CALLS: dict[str, tuple[Callable[[MongoDBEngine], Awaitable[Any]], int]] = {  # a
     "recover": (lambda engine: engine.recover(NOW), MISSED),
     "list_tasks of all": (lambda engine: engine.list_tasks("", "active-2", 0, 10), 10),
     "get": (lambda engine: engine.get("archived-7"), 1),
-    "list_tasks of a topic": (lambda engine: engine.list_tasks("t", "active-2", 0, 10), 10),
 }
 
 

@@ -1,6 +1,7 @@
 """Numbers of tasks. With our indexes, completed and archived ones are counted without reading them."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -28,6 +29,21 @@ class Counts:
             lambda: self._count({"topic": topic}, TOPIC_INDEX), lambda: self._count({"topic": topic}, None)
         )
 
+    async def is_small(self, topic: str, page: int) -> bool | None:
+        """Whether a page of so many tasks is found faster by sorting all tasks of the topic than by walking the ids.
+
+        None if that is up to the server, as not all indexes are there.
+        """
+
+        async def compare() -> bool:
+            bound = math.isqrt(page * await self._collection.estimated_document_count())
+            return await self._count({"topic": topic}, TOPIC_INDEX, limit=bound + 1) <= bound
+
+        async def unknown() -> None:
+            return None
+
+        return await self._either(compare, unknown)
+
     async def stats(self, topic: str, now: datetime) -> TopicStats:
         """Counts and times, which are taken one beside the other while others work."""
         return await self._either(lambda: self._stats(topic, now), lambda: self._stats_by_reading(topic, now))
@@ -43,8 +59,9 @@ class Counts:
             self.indexed = False
         return await plain()
 
-    async def _count(self, query: dict[str, Any], hint: str | None) -> int:
-        options: dict[str, Any] = {} if hint is None else {"hint": hint}
+    async def _count(self, query: dict[str, Any], hint: str | None, **options: Any) -> int:
+        if hint is not None:
+            options["hint"] = hint
         return await self._collection.count_documents(query, **options)
 
     async def _stats(self, topic: str, now: datetime) -> TopicStats:

@@ -15,7 +15,7 @@ from ratus.engines.mongodb.fallback import Collection
 # Only with this one hinted is the order of claims certain and their cost independent of what the planner tries.
 CLAIM_INDEX: Final = "topic_1_scheduled_1"
 ACTIVE_INDEX: Final = "topic_1"
-TOPIC_INDEX: Final = "topic_1__id_1"  # ours: names of topics, numbers of tasks, lists in order of id
+TOPIC_INDEX: Final = "topic_1_produced_1"  # ours: names of topics, numbers of tasks; grows at its ends
 ARCHIVED_INDEX: Final = "topic_1_state_1"  # ours
 COUNTED: Final = frozenset({CLAIM_INDEX, ACTIVE_INDEX, ARCHIVED_INDEX, TOPIC_INDEX})
 _TTL_INDEX: Final = "consumed_1"
@@ -38,7 +38,7 @@ def models(retention: timedelta) -> list[IndexModel]:
             partialFilterExpression={"state": 2},
             expireAfterSeconds=_seconds(retention),
         ),
-        IndexModel([("topic", 1), ("_id", 1)], name=TOPIC_INDEX),
+        IndexModel([("topic", 1), ("produced", 1)], name=TOPIC_INDEX),
         IndexModel([("topic", 1), ("state", 1)], name=ARCHIVED_INDEX, partialFilterExpression={"state": 3}),
     ]
 
