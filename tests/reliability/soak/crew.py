@@ -78,15 +78,22 @@ class Crew:
         self.producer.orders.send(tasks_a_second)
 
     def listen(self) -> Meter:
-        """What they have told since the last time; a process that has ended by itself is noted."""
+        """What they have told since the last time."""
         told = Meter()
         for member in self.members:
             with contextlib.suppress(EOFError, OSError):
                 while member.orders.poll():
                     told.add(member.orders.recv())
-            if member.process.exitcode and member.name not in self.failed:
-                self.failed.append(member.name)
         return told
+
+    def mend(self) -> None:
+        """Replace consumers that have ended by themselves, which is noted; RuntimeError if the producer has."""
+        for position, member in enumerate(self.consumers):
+            if member.process.exitcode is not None:
+                self.failed.append(member.name)
+                self.kill_one(position)
+        if self.producer.process.exitcode is not None:
+            raise RuntimeError(f"{self.producer.name} has ended by itself")
 
     def kill_one(self, position: int) -> None:
         """Kill a consumer, and start another in its place."""
@@ -111,6 +118,7 @@ class Crew:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         told.add(self.listen())
+        self.failed += [member.name for member in members if member.process.exitcode]
         return told
 
     def close(self) -> None:

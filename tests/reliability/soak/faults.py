@@ -110,5 +110,5 @@ def plan(count: int, mongodb: bool) -> list[tuple[str, Fault]]:
     cycle = CALM | (STEP_DOWN if mongodb else {})
     early = list((KILL | cycle).items())
     late = list(cycle.items())
-    first = max(1, -(-count // 3))
-    return [early[n % len(early)] for n in range(first)] + [late[n % len(late)] for n in range(count - first)]
+    first = -(-count // 3)
+    return [early[n % len(early)] for n in range(first)] + [late[(n - 1) % len(late)] for n in range(first, count)]

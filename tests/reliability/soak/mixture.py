@@ -16,7 +16,7 @@ class Kind:
 
 KINDS: Final = (Kind("rest", 0.04, 1, 6), Kind("unary", 0.16, 1, 8), Kind("poll", 0.4, 20, 2), Kind("work", 0.4, 20, 2))
 TOPICS: Final = tuple(kind.topic for kind in KINDS)
-TIMEOUT: Final = 15_000  # ms of a promise
+TIMEOUT: Final = 10_000  # ms of a promise
 IN_FLIGHT: Final = 200  # tasks of a stream
 DEFERRED: Final = 0.3  # of the tasks come later
 DEFER: Final = (50, 2000)  # ms

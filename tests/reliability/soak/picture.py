@@ -28,9 +28,9 @@ WIDTH, HEIGHT = 9.0, 1.35  # inches, of a chart
 Lines = dict[str, Callable[[Sample], float]]
 
 CHARTS: Final[dict[str, Lines]] = {
-    "memory of the server (MiB)": {"resident": lambda s: s.resident, "anonymous": lambda s: s.anonymous},
-    "descriptors and threads": {"descriptors": lambda s: s.descriptors, "threads": lambda s: s.threads},
-    "files (MiB)": {"database": lambda s: s.database, "log": lambda s: s.log},
+    "memory of the server (MiB)": {"resident": lambda s: s.resident or nan, "anonymous": lambda s: s.anonymous or nan},
+    "descriptors and threads": {"descriptors": lambda s: s.descriptors or nan, "threads": lambda s: s.threads or nan},
+    "files (MiB)": {"database": lambda s: s.database or nan, "log": lambda s: s.log or nan},
     "tasks": {
         "pending": lambda s: s.tasks.get("pending", nan),
         "active": lambda s: s.tasks.get("active", nan),

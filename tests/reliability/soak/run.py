@@ -75,6 +75,12 @@ async def soak(directory: Path, chosen: Plan) -> Report:
                 server.process.kill()
 
 
+async def soak_part(engine: str, members: int, directory: Path, rounds: int, seed: int) -> Report:
+    """A part of the long form: so many faults, and the time that they take."""
+    chosen = Plan(RESULTS / engine, rounds * Plan.every, engine=engine, members=members, seed=seed)
+    return await soak(directory, chosen)
+
+
 @contextlib.contextmanager
 def _storage(directory: Path, chosen: Plan) -> Iterator[Storage]:
     retention = f"{chosen.retention}s"
@@ -131,6 +137,7 @@ class Soak:
             crew.close()
             await watch.close()
         self._report.found([Finding("client failed", "", name) for name in crew.failed])
+        self._report.found([Finding("look failed", "", text) for text in watch.failed])
         self._keep(watch)  # before the judgement, which takes its time
         await asyncio.to_thread(self._server.stop)
         await self._judge(crew)
@@ -152,8 +159,6 @@ class Soak:
         finally:
             watching.cancel()
             await asyncio.wait([watching])
-        if not watching.cancelled() and (error := watching.exception()) is not None:
-            raise error
         self._loaded = len(watch.samples)
         await watch.look(await crew.finish([crew.producer]))
         await self._until_done(watch)
@@ -162,21 +167,39 @@ class Soak:
 
     async def _measured(self, crew: Crew) -> float:
         """Tasks a second, as fast as they can be done, once that runs."""
-        await asyncio.sleep(self._plan.capacity_seconds / 4)
+        await self._listen(crew, self._plan.capacity_seconds / 4)
         loop = asyncio.get_running_loop()
         begin, before = loop.time(), crew.total(Slot.COMMITTED)
-        await asyncio.sleep(self._plan.capacity_seconds)
-        crew.listen()  # so that nothing of this is in the first sample
+        await self._listen(crew, self._plan.capacity_seconds)
         return (crew.total(Slot.COMMITTED) - before) / (loop.time() - begin)
+
+    async def _listen(self, crew: Crew, seconds: float) -> None:
+        """Let them work; what they tell is left out."""
+        end = asyncio.get_running_loop().time() + seconds
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left, 1))
+            crew.listen()
 
     async def _faults(self, crew: Crew, watch: Watch) -> None:
         scene = Scene(self._server, crew, self._storage.members, random.Random(self._plan.seed))
         faults = plan(int(self._plan.seconds / self._plan.every), bool(self._storage.members))
-        begin = watch.now
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+
+        async def until(seconds: float) -> None:
+            while (left := begin + seconds - loop.time()) > 0:
+                await asyncio.sleep(min(left, self._plan.interval))
+                crew.mend()
+
         for number, (name, fault) in enumerate(faults):
-            await asyncio.sleep(max(0.0, begin + (number + 0.5) * self._plan.every - watch.now))
-            await self._make(name, fault, scene, watch)
-        await asyncio.sleep(max(0.0, begin + self._plan.seconds - watch.now))
+            await until((number + 0.5) * self._plan.every)
+            try:
+                await self._make(name, fault, scene, watch)
+            except Exception as error:  # noqa: BLE001 (a long run goes on after whatever one fault has led to)
+                self._report.found([Finding("fault", "", f"{name}: {type(error).__name__}: {error}")])
+                if self._server.process.poll() is not None:
+                    await start(self._server)
+        await until(self._plan.seconds)
 
     async def _make(self, name: str, fault: Fault, scene: Scene, watch: Watch) -> None:
         at, moment = watch.now, clock()

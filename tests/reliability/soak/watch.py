@@ -11,6 +11,7 @@ import msgspec
 import psutil
 
 from ratus.v1 import topic_service_pb2 as topics_pb
+from tests.reliability.hands import CHANNEL
 from tests.reliability.soak.crew import Crew
 from tests.reliability.soak.meter import Meter
 from tests.reliability.soak.mixture import TOPICS
@@ -57,7 +58,8 @@ class Watch:
         self._server = server
         self._crew = crew
         self._sizes = sizes
-        self._client = Client(server.target)
+        self._client = Client(server.target, CHANNEL)
+        self.failed: list[str] = []  # looks
         self._begin = self._last = time.monotonic()
         self._used = 0.0
         self._file = file.open("wb", buffering=0)
@@ -68,9 +70,13 @@ class Watch:
 
     async def run(self, interval: float) -> None:
         """Look until cancelled."""
+        self._begin = self._last = time.monotonic()
         while True:
-            await asyncio.sleep(max(0.0, self._last + interval - time.monotonic()))
-            await self.look()
+            await asyncio.sleep(max(0.1, self._last + interval - time.monotonic()))
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 (a long run is not given up for a look; it is told at the end)
+                self.failed.append(f"{type(error).__name__}: {error}")
 
     async def look(self, told: Meter | None = None) -> None:
         meter = self._crew.listen()
@@ -127,7 +133,11 @@ class Watch:
         sample.database, sample.log = round(database / MIB, 2), round(log / MIB, 2)
 
     def descriptors(self) -> int:
-        return int(psutil.Process(self._server.process.pid).num_fds())
+        """What the server has open now, without its connections to a database, whose number has a bound of its own."""
+        process = psutil.Process(self._server.process.pid)
+        ours = (self._server.port, self._server.grpc_port)
+        others = [one for one in process.net_connections("tcp") if one.laddr.port not in ours]
+        return int(process.num_fds() - len(others))
 
     async def close(self) -> None:
         await self._client.channel.close()
