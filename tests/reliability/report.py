@@ -23,6 +23,8 @@ class Report:
     handed: int = 0
     committed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    restored: int = 0  # tasks in copies
+    finished: int = 0  # of them, by servers on the copies
     notes: list[str] = field(default_factory=list)
 
     def fault(self, name: str, **times: float) -> None:
@@ -55,6 +57,8 @@ class Report:
             half, late = (sorted(times)[int(share * (len(times) - 1))] for share in (0.5, 0.99))
             lines.append(f"{what} after ms: p50 {half:.0f}, p99 {late:.0f}, max {max(times):.0f}")
         lines.append("answers other than success: " + ", ".join(f"{name} {n}" for name, n in self.errors.items() if n))
+        if self.restored:
+            lines.append(f"{self.restored} tasks restored, {self.finished} of them done afterwards")
         lines += self.notes
         lines.append(f"{len(self.findings)} findings")
         lines += [f"  {one.rule}: {one.id} {one.text}" for one in self.findings[:SHOWN]]
