@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from pymongo import MongoClient
 
 from ratus.config import MongoDBSettings
@@ -21,7 +22,7 @@ from tests.reliability.hands import Unary
 from tests.reliability.history import History, Insert, Span, Stored, clock
 from tests.reliability.interrupted import AGAIN_SECONDS, backed_up, interrupt
 from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
-from tests.reliability.load import TOPIC, Load, served
+from tests.reliability.load import TOPIC, Load, served, until
 from tests.reliability.report import Report
 from tests.reliability.restored import go_on, judge_copy
 from tests.reliability.storage import read_mongodb, read_sqlite
@@ -172,6 +173,7 @@ async def _snapshot(backups: Backups, member: Mongod) -> None:
     begin = clock()
     os.kill(member.pid, signal.SIGSTOP)
     try:
+        await until(lambda: psutil.Process(member.pid).status() == psutil.STATUS_STOPPED, ANSWER_SECONDS, "it runs on")
         end = clock()
         shutil.copytree(member.data, place / "data")
     finally:
