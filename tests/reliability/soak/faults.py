@@ -13,7 +13,7 @@ import grpc
 
 from tests.mongod import Mongod
 from tests.reliability.databases import FAILOVERS, Set
-from tests.reliability.hands import CHANNEL, delivery
+from tests.reliability.hands import CALL_SECONDS, CHANNEL, delivery
 from tests.reliability.history import Claim, History, Span, clock
 from tests.reliability.report import Report
 from tests.reliability.soak.consumer import poll_request
@@ -84,13 +84,16 @@ async def _drop(client: Client, log: Log, number: int, dice: random.Random) -> N
     claim = Claim(consumer, (topic,), Span(), releases=dice.random() < 0.5)
     log.write([claim])
     call = client.promises.Poll(poll_request(topic, consumer, 10, claim.releases))
-    with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
-        message = await asyncio.wait_for(call.read(), dice.random() * DROP_SECONDS)
-        if message is not grpc.aio.EOF:
-            log.write([delivery(task, claim) for task in message.tasks])
-    claim.span.end = clock()
+    read = asyncio.ensure_future(call.read())
+    await asyncio.wait([read], timeout=dice.random() * DROP_SECONDS)  # which does not cancel it: see the end below
+    if read.done():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            if (message := read.result()) is not grpc.aio.EOF:
+                log.write([delivery(task, claim) for task in message.tasks])
+    claim.span.end = clock()  # before anything tells the server
     call.cancel()
     log.write([claim])
+    await asyncio.wait([read], timeout=CALL_SECONDS)
 
 
 async def step_down(scene: Scene) -> None:
