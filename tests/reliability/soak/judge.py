@@ -10,7 +10,7 @@ from tests.reliability.checker import Finding, check
 from tests.reliability.hands import CALL_SECONDS
 from tests.reliability.history import Claim, Commit, Delivery, History, Outcome, Span, Stored
 from tests.reliability.report import Report
-from tests.reliability.soak.log import Claims, read, read_claims, window_of, windows
+from tests.reliability.soak.log import WINDOW, Claims, read, read_claims, window_of, windows
 from tests.reliability.soak.mixture import KINDS
 
 
@@ -27,6 +27,7 @@ def judge(
         parts[window_of(id)][id] = task
     claims = _claims(directory, killed)
     for window in sorted({*windows(directory), *parts}, key=int):
+        print(f"judges tasks from {int(window) * WINDOW:,} on", flush=True)
         history = read(directory, window, claims)
         _add_unknown_commits(history, killed)
         there = parts[window]
