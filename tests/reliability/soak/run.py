@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,7 +140,10 @@ class Soak:
         self._report.found([Finding("client failed", "", name) for name in crew.failed])
         self._report.found([Finding("look failed", "", text) for text in watch.failed])
         self._keep(watch)  # before the judgement, which takes its time
-        await asyncio.to_thread(self._server.stop)
+        try:
+            await asyncio.to_thread(self._server.stop)
+        except subprocess.TimeoutExpired as error:
+            self._report.found([Finding("not stopped", "", str(error))])
         await self._judge(crew)
         self._report.notes += [
             f"capacity {self._capacity:.0f} tasks a second; paced at {SHARE:.0%} of it",
