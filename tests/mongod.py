@@ -104,6 +104,11 @@ class Mongod:
         return self._pid
 
     @property
+    def data(self) -> Path:
+        """Where its files are."""
+        return self._directory / "data"
+
+    @property
     def log(self) -> str:
         """The log of the server."""
         path = self._directory / "mongod.log"
@@ -112,9 +117,8 @@ class Mongod:
     def start(self) -> Self:
         """Start the server and wait until it answers."""
         assert self._supervisor is None, "started already"
-        data = self._directory / "data"
-        data.mkdir(exist_ok=True)
-        command = [str(self._binary), "--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"]
+        self.data.mkdir(exist_ok=True)
+        command = [str(self._binary), "--dbpath", str(self.data), "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         command += ["--logpath", str(self._directory / "mongod.log"), "--logappend", "--quiet", "--nounixsocket"]
         command += ["--wiredTigerCacheSizeGB", str(CACHE_GB)]
         command += ["--replSet", self.replica_set, "--oplogSize", "64"] if self.replica_set else []

@@ -78,11 +78,14 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
         unsent: list[Task] = []
         try:
             while True:
-                unsent = await subscription.next(heartbeat.left())
-                if unsent or heartbeat.is_due():
-                    await context.write(pb.PollResponse(tasks=map(wire.write_task, unsent)))
+                tasks = await subscription.next(heartbeat.left())
+                if tasks or heartbeat.is_due():
+                    try:
+                        await context.write(pb.PollResponse(tasks=map(wire.write_task, tasks)))
+                    except grpc.aio.BaseError:  # unlike a cancellation, which also comes when it has been sent
+                        unsent = tasks
+                        raise
                     heartbeat.restart()
-                unsent = []
         finally:
             subscription.close(unsent=unsent)  # must not wait: an await would be cancelled here
 

@@ -16,9 +16,11 @@ from typing import Any
 
 from ratus.config import MongoDBSettings
 from tests.mongod import standalone
+from tests.reliability.backups import backups_mongodb, backups_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.kills import kills, new_server, power_cuts
 from tests.reliability.report import Report
+from tests.reliability.soak.run import soak_part
 from tests.reliability.storage import read_mongodb, read_sqlite
 
 Part = Callable[[Path, int, int], Coroutine[Any, Any, Report]]
@@ -49,6 +51,10 @@ PARTS = {
     "power-cuts": Long(power_cuts, 200),
     "failovers": Long(failovers, 51),
     "failing-commands": Long(failing_commands, 20),
+    "backups": Long(backups_sqlite, 50),
+    "backups-mongodb": Long(backups_mongodb, 50),
+    "soak": Long(partial(soak_part, "sqlite", 1), 15),
+    "soak-mongodb": Long(partial(soak_part, "mongodb", 3), 15),
 }
 
 

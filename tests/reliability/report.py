@@ -23,6 +23,9 @@ class Report:
     handed: int = 0
     committed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    restored: int = 0  # tasks in copies
+    finished: int = 0  # of them, by servers on the copies
+    notes: list[str] = field(default_factory=list)
 
     def fault(self, name: str, **times: float) -> None:
         """Note a fault, and how long after it what worked again."""
@@ -34,15 +37,15 @@ class Report:
         self.findings += findings
 
     def close(self, history: History, findings: Sequence[Finding]) -> None:
-        """Take the totals of the run."""
+        """Add the totals of the run, or of a part of it with tasks of its own."""
         self.found(findings)
         for span in history.spans():
             self.calls += 1
             self.unknown += span.outcome is Outcome.UNKNOWN
             self.errors[span.error] += bool(span.error)
-        self.tasks = len({one.id for one in history.inserts if one.span.outcome is Outcome.OK})
-        self.handed = len(history.deliveries)
-        self.committed = sum(one.span.outcome is Outcome.OK for one in history.commits)
+        self.tasks += len({one.id for one in history.inserts if one.span.outcome is Outcome.OK})
+        self.handed += len(history.deliveries)
+        self.committed += sum(one.span.outcome is Outcome.OK for one in history.commits)
 
     def __str__(self) -> str:
         lines = [
@@ -54,6 +57,9 @@ class Report:
             half, late = (sorted(times)[int(share * (len(times) - 1))] for share in (0.5, 0.99))
             lines.append(f"{what} after ms: p50 {half:.0f}, p99 {late:.0f}, max {max(times):.0f}")
         lines.append("answers other than success: " + ", ".join(f"{name} {n}" for name, n in self.errors.items() if n))
+        if self.restored:
+            lines.append(f"{self.restored} tasks restored, {self.finished} of them done afterwards")
+        lines += self.notes
         lines.append(f"{len(self.findings)} findings")
         lines += [f"  {one.rule}: {one.id} {one.text}" for one in self.findings[:SHOWN]]
         return "\n".join(lines)

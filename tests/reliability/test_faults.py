@@ -6,9 +6,11 @@ import pytest
 
 from tests.conftest import need_mongod
 from tests.reliability.__main__ import kills_mongodb, kills_sqlite
+from tests.reliability.backups import backups_mongodb, backups_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.kills import power_cuts
 from tests.reliability.report import Report
+from tests.reliability.soak.run import Plan, soak
 
 SEED = 6
 
@@ -42,3 +44,25 @@ async def test_a_failover(tmp_path: Path) -> None:
 async def test_commands_that_fail(tmp_path: Path) -> None:
     need_mongod()
     assert_sound(await failing_commands(tmp_path, 1, SEED, ("update",)), 5)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mongodb"])
+async def test_a_soak(tmp_path: Path, engine: str) -> None:
+    if engine == "mongodb":
+        need_mongod()
+    short = Plan(tmp_path / "output", 6, 3, engine, seed=SEED, capacity_seconds=2, interval=1, retention=5)
+    assert_sound(await soak(tmp_path, short), 2)
+    assert {path.name for path in short.output.iterdir()} == {"samples.ndjson", "soak.svg", "about.json", "report.txt"}
+
+
+async def test_backups_on_sqlite(tmp_path: Path) -> None:
+    report = await backups_sqlite(tmp_path, 2, SEED)
+    assert_sound(report, 4)
+    assert report.finished > 0
+
+
+async def test_backups_on_mongodb(tmp_path: Path) -> None:
+    need_mongod()
+    report = await backups_mongodb(tmp_path, 2, SEED)
+    assert_sound(report, 3)
+    assert report.finished > 0

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from ratus.rpc.promise_service import PromiseServicer
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1 import topic_service_pb2 as topics
@@ -169,6 +170,30 @@ async def test_what_a_cancelled_stream_holds(client: Any, release_on_close: bool
         for task in held[1:]:  # the client may still be at work
             await commit(client, task)
         assert (await stats(client)).completed == 3
+
+
+class GoesAway:
+    """A call whose client goes away as soon as it has read a message, which the server learns in the same moment."""
+
+    def __init__(self) -> None:
+        self.sent: list[promises.PollResponse] = []
+
+    async def write(self, message: promises.PollResponse) -> None:
+        self.sent.append(message)
+        writer, written = asyncio.current_task(), asyncio.get_running_loop().create_future()
+        assert writer is not None
+        asyncio.get_running_loop().call_soon(lambda: (written.set_result(None), writer.cancel()))
+        await written
+
+
+async def test_what_has_arrived_stays_with_a_client_that_goes_away_at_once(running: Running, client: Any) -> None:
+    await insert(client, Task(id="1", topic="t"))
+    call: Any = GoesAway()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(PromiseServicer(running.service).Poll(promises.PollRequest(topics=["t"]), call))
+    assert [task.id for message in call.sent for task in message.tasks] == ["1"]
+    again = promises.ClaimTasksRequest(topic="t", wait=Duration(nanos=300_000_000))
+    assert not (await client.promises.ClaimTasks(again)).tasks
 
 
 async def test_a_client_that_does_not_read_stops_the_flow_and_what_was_not_sent_is_released(client: Any) -> None:
