@@ -5,6 +5,7 @@ behind it, and about 20 µs for the requests and responses of Starlette.
 """
 
 import logging
+import re
 from time import perf_counter
 from typing import Final
 
@@ -29,6 +30,8 @@ _PREFLIGHT: Final = (
 )
 _JSON_HEADERS: Final = b"%b: %b\r\ncontent-type: %b\r\n" % (*ALL_ORIGINS, JSON)
 _NOT_FOUND: Final = errors.answer(NotFound())
+
+_REFUSED: Final = re.compile(rb"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)  # RFC 9110, section 12.4.2
 
 _logger = logging.getLogger(__name__)
 
@@ -159,7 +162,8 @@ async def _write(answer: Answer, scope: Scope, receive: Receive, send: Send) -> 
     start = {"type": "http.response.start", "status": status, "headers": headers}
     end = {"type": "http.response.body", "body": body}
     if len(body) >= GZIP_BYTES:
-        if b"gzip" in header(scope["headers"], b"accept-encoding"):
+        accepted = header(scope["headers"], b"accept-encoding")
+        if b"gzip" in accepted and _REFUSED.search(accepted) is None:
             await _write_packed(start, end, scope, receive, send)
             return
         headers.append((b"vary", b"Accept-Encoding"))

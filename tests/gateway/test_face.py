@@ -51,6 +51,10 @@ def test_gzip_when_asked_for_and_worth_it(rest: Rest, topic: str) -> None:
     packed = rest("GET", path, headers={"Accept-Encoding": "deflate, gzip"})
     assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
     assert gzip.decompress(packed.body) == plain.body
+    for given in ("gzip;q=0", "br, gzip; q=0.000", "gzip ;q=0 , br"):
+        refused = rest("GET", path, headers={"Accept-Encoding": given})
+        assert "content-encoding" not in refused.headers
+    assert "content-encoding" in rest("GET", path, headers={"Accept-Encoding": "gzip;q=0.5"}).headers
     assert int(packed.headers["content-length"]) == len(packed.body) < 200
     assert "content-encoding" not in rest("GET", f"/topics/{topic}", headers={"Accept-Encoding": "gzip"}).headers
 
