@@ -9,7 +9,9 @@ import hypothesis
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from ratus import times
 from tests.engines.conftest import closed_engine
+from tests.model.service_machine import Clock
 
 __all__ = ["closed_engine"]
 
@@ -57,3 +59,11 @@ def run_machine() -> Run:
         run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
 
     return run
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of this process, in the hand of a machine."""
+    clock = Clock()
+    monkeypatch.setattr(times, "now", clock)
+    return clock

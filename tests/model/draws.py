@@ -1,13 +1,16 @@
 """What the machines draw from: few names and times, so that operations meet, and values that have broken things."""
 
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
 
+import msgspec
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from ratus import times
-from ratus.model import Task, raw
+from ratus.model import ClaimRequest, Commit, PageRequest, Task, TaskInput, raw
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 START = times.now()  # near the clock, or else MongoDB would delete by itself what was completed long ago
 MS = timedelta(milliseconds=1)
@@ -64,3 +67,86 @@ def fields(draw: Any) -> dict[str, Any]:
         "scheduled": draw(NO_MOMENT),
         "payload": draw(PAYLOADS),
     }
+
+
+DURATIONS = st.integers(-2, 6).map(lambda step: step * 500 * MS)
+NO_DURATION = st.none() | DURATIONS
+STEPS = st.sampled_from([MS, 500 * MS, 1000 * MS, 3000 * MS, -500 * MS, timedelta(minutes=11), timedelta(hours=73)])
+TEXTS = PAYLOADS.map(lambda payload: None if payload is None else msgspec.json.format(bytes(payload), indent=2))
+SMALL_PAGES = st.builds(PageRequest, limit=st.integers(0, 4), offset=st.sampled_from([0, 0, 0, 1, 2]))
+BAD_TOKENS = st.sampled_from(["!", "é", "a", "_w==", "YQ", " YQ==", "YQ==YQ==", "\0"])
+BAD_PAGES = st.one_of(
+    st.builds(PageRequest, limit=st.sampled_from([-1, 101, 2**31])),
+    st.builds(PageRequest, offset=st.sampled_from([-1, 10_001])),
+    st.builds(PageRequest, token=BAD_TOKENS),
+)
+
+
+def shifted(given: S, by: timedelta) -> S:
+    """The same, so much later."""
+    times = {name: getattr(given, name, None) for name in ("produced", "scheduled", "consumed", "deadline")}
+    return msgspec.structs.replace(
+        given, **{name: time + by for name, time in times.items() if isinstance(time, datetime)}
+    )
+
+
+def task_inputs() -> st.SearchStrategy[TaskInput]:
+    """A task as a client gives it, whatever its state."""
+    return st.builds(
+        TaskInput,
+        id=IDS,
+        topic=TOPICS,
+        state=st.none() | STATES,
+        nonce=st.sampled_from(["", "", "given"]),
+        producer=NAMES,
+        consumer=NAMES,
+        produced=NO_MOMENT,
+        scheduled=NO_MOMENT,
+        consumed=NO_MOMENT,
+        deadline=NO_MOMENT,
+        payload=TEXTS,
+        defer=NO_DURATION,
+    )
+
+
+def bad_inputs() -> st.SearchStrategy[TaskInput]:
+    """A task that is refused."""
+    bad: list[dict[str, Any]] = [
+        *({"id": ""}, {"topic": ""}, {"id": "a\0"}, {"topic": "t" * 1025}, {"state": 4}, {"producer": "\ud800"}),
+        *(
+            {"payload": b"{"},
+            {"payload": b"1e400"},
+            {"payload": b"[" * 101 + b"]" * 101},
+            {"payload": b'{"\\u0000":1}'},
+        ),
+        *({"defer": timedelta(days=3_000_000)}, {"nonce": "\0"}, {"payload": b'"' + b"x" * 2**20 + b'"'}),
+    ]
+    return st.sampled_from([TaskInput(**{"id": "a", "topic": "t", **fields}) for fields in bad])
+
+
+def claims() -> st.SearchStrategy[ClaimRequest]:
+    """A claim; those with a request ID often meet one before, with the same parameters or others."""
+    return st.builds(
+        ClaimRequest,
+        topic=TOPICS,
+        consumer=st.sampled_from(["", "c"]),
+        deadline=st.sampled_from([None, None, START + 1000 * MS]),
+        timeout=st.sampled_from([None, timedelta(0), 700 * MS, 700 * MS, timedelta(hours=1)]),
+        limit=st.integers(0, 3),
+        wait=st.sampled_from([None, None, None, MS]),
+        request_id=st.sampled_from(["", "r", "s"]),
+    )
+
+
+def commits(ids: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[Commit]:
+    """A commit by whoever has an ID and a nonce."""
+    plain = ids.map(lambda pair: Commit(id=pair[0], nonce=pair[1]))
+    return plain | st.builds(
+        lambda pair, **fields: Commit(id=pair[0], nonce=pair[1], **fields),
+        ids,
+        state=st.none() | STATES,
+        topic=st.sampled_from(["", "", "t", "u"]),
+        scheduled=NO_MOMENT,
+        payload=TEXTS,
+        defer=NO_DURATION,
+    )

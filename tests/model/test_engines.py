@@ -5,7 +5,7 @@ import asyncio
 from ratus.engines.base import Engine
 from ratus.engines.mongodb import MongoDBEngine
 from tests.model.conftest import Run
-from tests.model.machine import EngineMachine
+from tests.model.engine_machine import EngineMachine
 
 RUNS, RUNS_OF_MONGODB = 60, 12  # some seconds for each engine
 

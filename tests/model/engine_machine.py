@@ -1,54 +1,28 @@
 """The machine that drives an engine and the model through the same operations."""
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import Bundle, initialize, multiple, precondition, rule
 
 from ratus.engines.base import Engine
-from ratus.errors import NotFound, RatusError
+from ratus.errors import NotFound
 from ratus.model import Commit, Extension, Grant, Hold, Task, Topic
 from tests.model import draws
-from tests.model.model import RETENTION, Model
-
-T = TypeVar("T")
-
-HOURS = RETENTION + draws.MS  # after which what was completed at the start is gone
+from tests.model.driving import HOURS, Machine, bare, outcome
+from tests.model.model import Model
 
 
-def outcome(result: Any) -> Any:
-    """A result as the model has it: of an error its kind."""
-    return type(result).__name__ if isinstance(result, RatusError) else result
-
-
-def bare(task: Task) -> Task:
-    """A task without its payload."""
-    return Task(**{name: getattr(task, name) for name in task.__struct_fields__ if name != "payload"})
-
-
-class EngineMachine(RuleBasedStateMachine):
-    """One engine, emptied before each run, and a model."""
+class EngineMachine(Machine[Model]):
+    """One engine and the model."""
 
     promises: Bundle[Hold] = Bundle("promises")
 
     def __init__(self, engine: Engine, runner: asyncio.Runner, *, expires: bool) -> None:
-        super().__init__()
-        self.engine = engine
-        self.runner = runner
-        self.expires = expires  # whether deleting what is old is up to the engine
-        self.model = Model()
+        super().__init__(engine, runner, Model(), expires=expires)
         self.grants = 0
-        self.run(engine.delete_topics())
-
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """What an operation has come to; of an error its kind."""
-        try:
-            return self.runner.run(call)
-        except RatusError as error:
-            return outcome(error)  # type: ignore[no-any-return]
 
     def grant(self, now: datetime, request: str = "") -> Grant:
         """A promise as no other."""
@@ -202,7 +176,3 @@ class EngineMachine(RuleBasedStateMachine):
         assert all(task == self.model.tasks[task.id] for _, task in found)
         times = [task.scheduled for _, task in found]
         assert times == sorted(times)
-
-    @invariant()
-    def same_tasks(self) -> None:
-        assert self.run(self.engine.list_tasks("", "", 0, 100)) == self.model.listed("", "", 0, 100)
