@@ -200,6 +200,14 @@ async def test_delete_promises_of_a_topic(engine: Engine) -> None:
     assert len(await engine.list_promises("b", "", 0, 10)) == 3
 
 
+async def test_what_is_promised_meanwhile_is_left_alone(engine: Engine) -> None:
+    await insert(engine, *(task(str(n)) for n in range(4)))
+    await claim(engine, count=4)
+    deleted, claimed = await asyncio.gather(engine.delete_promises("t"), claim(engine, count=4))
+    assert deleted == 4
+    assert await engine.held([hold(promised) for promised in claimed]) == [True] * len(claimed)
+
+
 async def test_extend_moves_the_deadline_of_what_is_held(engine: Engine) -> None:
     await insert(engine, *(task(str(n)) for n in range(4)), task("5", nonce="x"))
     one, two, three = await claim(engine, count=3)

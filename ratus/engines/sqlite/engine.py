@@ -205,11 +205,16 @@ class SQLiteEngine:
         return total
 
     async def _free_all(self, condition: str, *bindings: Value) -> list[str]:
-        """Set what a condition selects back to pending; the topic of each."""
+        """Set what a condition selects back to pending, in transactions that let others in between; the topic of each.
+
+        One that is not full has freed all that there was, and what has been promised since is left alone.
+        """
         topics: list[str] = []
-        while freed := await self._write(writes.free_some, (condition, bindings)):
+        while True:
+            freed = await self._write(writes.free_some, (condition, bindings))
             topics += freed
-        return topics
+            if len(freed) < writes.PURGE_ROWS:
+                return topics
 
 
 def _lock(path: str) -> int:
