@@ -18,6 +18,7 @@ class Claimant:
         self._patient = bool(request.wait)
         self._tasks: list[Task] = []
         self._reserved = 0
+        self._looked = False  # a claim has found nothing for it, so that nothing is an answer
         self._answer: asyncio.Future[list[Task]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -38,7 +39,7 @@ class Claimant:
             self._answer.set_exception(Draining("connect elsewhere"))
 
     async def answer(self) -> list[Task]:
-        """Wait for the answer, or as long as the request says; what a claim under way brings is waited for."""
+        """Wait for the answer, or as long as the request says; a claim under way and the first one are waited for."""
         if not self._patient:
             return await self._answer
         assert self._request.wait is not None
@@ -47,7 +48,7 @@ class Claimant:
                 return await asyncio.shield(self._answer)
         except TimeoutError:
             self._patient = False
-            if not self._reserved:
+            if not self._reserved and self._looked:
                 self._finish()
             return await self._answer
 
@@ -77,6 +78,7 @@ class Claimant:
 
     def dry(self) -> None:
         """Answer with what there is, if the call does not wait."""
+        self._looked = True
         if self._tasks or not self._patient:
             self._finish()
 

@@ -574,3 +574,15 @@ async def test_what_a_drain_meets_in_the_storage_is_released(engine: Engine) -> 
     engine.gate.set()
     await soon(closing)
     assert (await engine.get("1")).state == TaskState.PENDING
+
+
+async def test_a_short_wait_is_not_over_before_anybody_has_looked(engine: Engine, service: Service) -> None:
+    await insert(service, "1", "2")
+    engine.gate = asyncio.Event()
+    first = asyncio.create_task(claim(service))
+    await soon(engine.claimed.wait())
+    second = asyncio.create_task(claim(service, wait=MS))
+    await asyncio.wait([second], timeout=0.1)  # longer than it wants to wait
+    engine.gate.set()
+    assert ids(await soon(first)) == ["1"]
+    assert ids(await soon(second)) == ["2"]
