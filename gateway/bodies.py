@@ -5,7 +5,7 @@ Names, states, bounds and payloads are checked behind the backend.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from ratus.rules import each
 from ratus.times import parse_duration, parse_time
 
 B = TypeVar("B")
+T = TypeVar("T")
 
 
 class TasksBody(Struct, kw_only=True):
@@ -119,7 +120,7 @@ def claim(body: bytes, query: Mapping[str, str], topic: str) -> Promise | Claim:
     """The claim of a body and a query, which wins, on the path of this topic; a promise if it names a task."""
     given = _decode(_claim, body) if body else _NO_CLAIM
     promise = _promise_of(given, query, "")
-    wait = query.get("wait") or given.wait
+    wait = _over(query, "wait", given.wait, queries.to_duration)
     limit = queries.int32(query, "limit") if "limit" in query else given.limit
     request_id = query.get("request_id") or given.request_id
     if promise.id:
@@ -133,7 +134,7 @@ def claim(body: bytes, query: Mapping[str, str], topic: str) -> Promise | Claim:
         deadline=promise.deadline,
         timeout=promise.timeout,
         limit=1 if limit is None else queries.to_int32(limit),
-        wait=queries.to_duration(wait, "wait") if wait else None,
+        wait=wait,
         request_id=request_id or "",
     )
     return Claim(request, limit is not None)
@@ -143,13 +144,11 @@ def extension(body: bytes, query: Mapping[str, str], id: str) -> Extension:
     """The extension of a body and a query, which wins, on the path of this id."""
     given = _decode(_extension, body) if body else _NO_EXTENSION
     _check_promise_id(given.id, id)
-    deadline = query.get("deadline") or given.deadline
-    timeout = query.get("timeout") or given.timeout
     return Extension(
         id=id,
         nonce=query.get("nonce") or given.nonce or "",
-        deadline=parse_time(deadline, "deadline") if deadline else None,
-        timeout=queries.to_duration(timeout, "timeout") if timeout else None,
+        deadline=_over(query, "deadline", given.deadline, parse_time),
+        timeout=_over(query, "timeout", given.timeout, queries.to_duration),
     )
 
 
@@ -160,14 +159,19 @@ def _check_promise_id(given: str | None, id: str) -> None:
 
 def _promise_of(given: PromiseBody, query: Mapping[str, str], id: str) -> Promise:
     _check_promise_id(given.id, id)
-    deadline = query.get("deadline") or given.deadline
-    timeout = query.get("timeout") or given.timeout
     return Promise(
         id=id or given.id or "",
         consumer=query.get("consumer") or given.consumer or "",
-        deadline=parse_time(deadline, "deadline") if deadline else None,
-        timeout=parse_duration(timeout, "timeout") if timeout else None,
+        deadline=_over(query, "deadline", given.deadline, parse_time),
+        timeout=_over(query, "timeout", given.timeout, parse_duration),
     )
+
+
+def _over(query: Mapping[str, str], name: str, given: str | None, parse: Callable[[str, str], T]) -> T | None:
+    """What a query says, else what a body does, which must not be malformed even where the query wins."""
+    of_body = parse(given, name) if given else None
+    text = query.get(name)
+    return parse(text, name) if text else of_body
 
 
 def commit(body: bytes, id: str) -> Commit:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from gateway.schemas import DURATION, TIME
 from ratus.config import MAX_CLAIM, MAX_IN_FLIGHT
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
@@ -40,13 +41,13 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "timeout": {
         "name": "timeout",
         "in": "query",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": DURATION},
         "description": "Sets the deadline relative to now, as a Go duration. Wins over the body.",
     },
     "deadline": {
         "name": "deadline",
         "in": "query",
-        "schema": {"type": "string", "format": "date-time"},
+        "schema": {"anyOf": [TIME, {"type": "string", "maxLength": 0}]},
         "description": "When the promise ends. Wins over the body, and over a timeout.",
     },
     "claim_limit": {
@@ -59,7 +60,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "wait": {
         "name": "wait",
         "in": "query",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": DURATION},
         "description": "How long to wait for the first task, as a Go duration of at most `10m`. A client that goes "
         "away meanwhile claims nothing. Wins over the body.",
     },
@@ -92,7 +93,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "stream_timeout": {
         "name": "timeout",
         "in": "query",
-        "schema": {"type": "string", "default": "10m"},
+        "schema": {"type": "string", "pattern": DURATION, "default": "10m"},
         "description": "Sets the deadline of every task relative to its delivery, as a Go duration above zero.",
     },
     "max_in_flight": {
@@ -117,7 +118,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "heartbeat": {
         "name": "heartbeat",
         "in": "query",
-        "schema": {"type": "string", "default": "15s"},
+        "schema": {"type": "string", "pattern": DURATION, "default": "15s"},
         "description": "How long the stream is silent at most, as a Go duration within `1s` and `5m`.",
     },
     "return_tasks": {

@@ -6,6 +6,10 @@ from ratus.config import MAX_BATCH, MAX_CLAIM, MAX_NAME_BYTES
 
 Schema = dict[str, Any]
 
+TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+# A Go duration, or nothing.
+DURATION: Final = r"^([+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+))?$"
+
 
 def ref(name: str) -> Schema:
     """A reference to a schema."""
@@ -21,7 +25,29 @@ def _name(description: str) -> Schema:
 
 
 def _time(description: str) -> Schema:
-    return {"type": "string", "format": "date-time", "description": description}
+    return {**TIME, "description": description}
+
+
+def _duration(description: str) -> Schema:
+    return {"type": "string", "pattern": DURATION, "description": description}
+
+
+def _given(schema: Schema) -> Schema:
+    """A field as a client gives it: `null` counts as absent, and in a text an empty one."""
+    if schema.get("format") == "date-time":
+        return {"anyOf": [TIME, {"type": ["string", "null"], "maxLength": 0}], "description": schema["description"]}
+    if "type" in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]} if "$ref" in schema else schema  # a payload is any value
+
+
+def _given_object(description: str, required: list[str], properties: dict[str, Schema]) -> Schema:
+    given = {name: schema if name in required else _given(schema) for name, schema in properties.items()}
+    return _object(description, required, given)
+
+
+def _given_list(of: Schema, description: str) -> Schema:
+    return _object(description, [], {"data": {"type": ["array", "null"], "items": of, "maxItems": MAX_BATCH}})
 
 
 def _count(description: str) -> Schema:
@@ -51,8 +77,12 @@ _PRODUCED: Final = _time("When the task was created.")
 _SCHEDULED: Final = _time("When the task is to be executed; it is never handed out earlier.")
 _CONSUMED: Final = _time("When the task was claimed last.")
 _DEADLINE: Final = _time("When the promise ends; a task that has not been committed by then is pending again.")
-_DEFER: Final = _text("Sets `scheduled` relative to now, as a Go duration such as `1h30m`. `scheduled` wins over it.")
-_TIMEOUT: Final = _text("Sets the deadline relative to now, as a Go duration. Default: `10m`. `deadline` wins over it.")
+_DEFER: Final = _duration(
+    "Sets `scheduled` relative to now, as a Go duration such as `1h30m`. `scheduled` wins over it."
+)
+_TIMEOUT: Final = _duration(
+    "Sets the deadline relative to now, as a Go duration. Default: `10m`. `deadline` wins over it."
+)
 
 _COMMIT: Final[dict[str, Schema]] = {
     "nonce": _name("If given, the commit is applied only if it is still the nonce of the task."),
@@ -100,7 +130,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "payload": _PAYLOAD,
         },
     ),
-    "TaskInput": _object(
+    "TaskInput": _given_object(
         "A task to store. All that is given is stored; what is missing, `null` or an empty string gets its default: "
         "`_id` and `topic` those of the path, `state` pending, `produced` and `scheduled` now.",
         [],
@@ -119,10 +149,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "defer": _DEFER,
         },
     ),
-    "TaskInputs": _object(
-        "A batch of tasks; if one is malformed, none is stored.",
-        [],
-        {"data": {"type": "array", "items": ref("TaskInput"), "maxItems": MAX_BATCH}},
+    "TaskInputs": _given_list(
+        {"allOf": [ref("TaskInput"), {"required": ["_id"], "properties": {"_id": {"type": "string", "minLength": 1}}}]},
+        "A batch of tasks, each with its ID; if one is malformed, none is stored.",
     ),
     "Tasks": _list("Task", "Tasks, ordered by ID."),
     "ClaimedTasks": _list("Task", "Tasks that were claimed, in the order of their scheduled times."),
@@ -135,12 +164,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Promise": _object(
         "A claim on an active task.", ["_id"], {"_id": _ID, "consumer": _CONSUMER, "deadline": _DEADLINE}
     ),
-    "PromiseInput": _object(
+    "PromiseInput": _given_object(
         "A promise to make; what is missing, `null` or an empty string gets its default.",
         [],
         {"_id": _ID, "consumer": _CONSUMER, "deadline": _DEADLINE, "timeout": _TIMEOUT},
     ),
-    "ClaimInput": _object(
+    "ClaimInput": _given_object(
         "A promise to make on the task that it names, or on the next ones of the topic. What is missing, `null` or an "
         "empty string gets its default; a claim that names its task has no `wait`, `limit` or `request_id`.",
         [],
@@ -149,7 +178,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "consumer": _CONSUMER,
             "deadline": _DEADLINE,
             "timeout": _TIMEOUT,
-            "wait": _text("How long to wait for the first task, as a Go duration of at most `10m`."),
+            "wait": _duration("How long to wait for the first task, as a Go duration of at most `10m`."),
             "limit": {
                 "type": "integer",
                 "format": "int32",
@@ -160,23 +189,21 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "request_id": _name("Makes the claim safe to repeat."),
         },
     ),
-    "ExtensionInput": _object(
+    "ExtensionInput": _given_object(
         "A new deadline for a promise. The nonce must be given, here or in the query.",
         [],
         {"_id": _ID, "nonce": _name("Nonce of the promise."), "deadline": _DEADLINE, "timeout": _TIMEOUT},
     ),
     "Promises": _list("Promise", "Promises, ordered by ID."),
-    "Commit": _object(
+    "Commit": _given_object(
         "Updates that acknowledge a task; what is missing, `null` or an empty string leaves a field as it is.",
         [],
         _COMMIT,
     ),
-    "CommitInput": _object("A commit of a batch, which names its task.", ["_id"], {**_COMMIT, "_id": _ID}),
-    "CommitInputs": _object(
-        "A batch of commits; if one is malformed, none is applied.",
-        [],
-        {"data": {"type": "array", "items": ref("CommitInput"), "maxItems": MAX_BATCH}},
+    "CommitInput": _given_object(
+        "A commit of a batch, which names its task.", ["_id"], {**_COMMIT, "_id": {**_ID, "minLength": 1}}
     ),
+    "CommitInputs": _given_list(ref("CommitInput"), "A batch of commits; if one is malformed, none is applied."),
     "CommitOutcome": _object(
         "What a commit of a batch has come to. Without an error it was applied.",
         ["_id"],

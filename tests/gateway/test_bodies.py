@@ -111,6 +111,18 @@ def test_the_query_of_a_promise_wins() -> None:
         bodies.promise(body, {}, "other")
 
 
+@pytest.mark.parametrize("body", [b'{"deadline":"soon"}', b'{"timeout":"1x"}', b'{"wait":"1x"}'])
+def test_a_body_is_not_malformed_even_where_the_query_wins(body: bytes) -> None:
+    query = {"deadline": "2030-01-01T00:00:00Z", "timeout": "2m", "wait": "1s", "nonce": "n"}
+    with pytest.raises(BadRequest):
+        bodies.claim(body, query, "t")
+    if b"wait" not in body:
+        with pytest.raises(BadRequest):
+            bodies.promise(body, query, "i")
+        with pytest.raises(BadRequest):
+            bodies.extension(body, query, "i")
+
+
 def test_a_commit() -> None:
     body = b'{"nonce":"n","topic":"t","state":0,"scheduled":"2030-01-01T00:00:00Z","payload":2,"defer":"5s"}'
     assert bodies.commit(body, "i") == Commit(

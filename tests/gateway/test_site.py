@@ -1,15 +1,18 @@
 import re
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client import CollectorRegistry
 
 from gateway import bodies
 from gateway.app import routes
 from gateway.openapi import document
-from gateway.schemas import SCHEMAS
+from gateway.schemas import DURATION, SCHEMAS
 from gateway.tasks import CommitOutcome
 from ratus import forms, model
+from ratus.errors import BadRequest
+from ratus.times import parse_duration
 from tests.gateway.serving import Rest
 from tests.gateway.stub_backend import StubBackend
 
@@ -102,3 +105,27 @@ def test_the_user_interface_works_without_internet(rest: Rest) -> None:
 def test_other_files_are_not_served(rest: Rest, file: str) -> None:
     reply = rest("GET", f"/static-offline-docs/{file}")
     assert (reply.status, reply.json) == (404, {"error": {"code": 404, "message": "not found"}})
+
+
+def test_inputs_may_be_null_and_answers_are_not() -> None:
+    validator = Draft202012Validator({"$ref": "#/components/schemas/TaskInput", "components": {"schemas": SCHEMAS}})
+    for name in SCHEMAS["TaskInput"]["properties"]:
+        assert validator.is_valid({name: None})
+        assert validator.is_valid({name: ""}) == (name != "state")
+    answers = Draft202012Validator({"$ref": "#/components/schemas/Task", "components": {"schemas": SCHEMAS}})
+    task = {"_id": "a", "topic": "t", "state": 0, "nonce": "", "produced": "x", "scheduled": "x"}
+    assert answers.is_valid(task)
+    assert not answers.is_valid({**task, "consumer": None})
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1.5h", "+.5s", "1h30m", "1.s", "300ms", "1µs", "1μs", "-0"])
+def test_a_duration_is_described(text: str) -> None:
+    assert re.search(DURATION, text)
+    assert text == "" or parse_duration(text) is not None
+
+
+@pytest.mark.parametrize("text", ["1", "s", ".s", "1h ", "1d", "--1s", "1h0", "٣s", "00"])
+def test_what_is_no_duration_is_not_described(text: str) -> None:
+    assert not re.search(DURATION, text)
+    with pytest.raises(BadRequest):
+        parse_duration(text)
