@@ -47,8 +47,8 @@ reliability: $(VENV)/dev ## break things under load for long, and check that not
 	$(BIN)/python -m tests.reliability $(ARGS)
 
 .PHONY: model
-model: $(VENV)/dev ## drive engines and a model through the same random operations for long (options: make model RUNS=5000 SEED=1)
-	MODEL_RUNS=$(or $(RUNS),1000) MODEL_SEED=$(or $(SEED),random) $(BIN)/python -m pytest tests/model/test_engines.py --capture=no --timeout=0
+model: $(VENV)/dev ## drive engines, the service and a model through the same random operations for long (options: make model RUNS=5000 SEED=1)
+	MODEL_RUNS=$(or $(RUNS),1000) MODEL_SEED=$(or $(SEED),random) $(BIN)/python -m pytest tests/model/test_engines.py tests/model/test_service.py --capture=no --timeout=0
 
 .PHONY: fuzz
 fuzz: $(VENV)/dev ## tell both faces nonsense for long (options: make fuzz REQUESTS=100000 SEED=1)

@@ -104,11 +104,15 @@ class ServiceMachine(Machine[Contract]):
     def want(self, request: ClaimRequest) -> ClaimRequest:
         return request
 
-    @rule(target=promises, request=requests | draws.claims())
-    def claim(self, request: ClaimRequest) -> Any:
+    @rule(target=promises, request=requests | draws.claims(), again=st.booleans())
+    def claim(self, request: ClaimRequest, again: bool) -> Any:
+        """Once, or repeated at once, or some time later since requests are kept."""
+        return multiple(*self._claim(request), *(self._claim(request) if again else []))
+
+    def _claim(self, request: ClaimRequest) -> list[Hold]:
         result: Any = self.run(self.service.claim_tasks(request))
         self.model.check_claimed(request, self.clock.now, result)
-        return multiple() if isinstance(result, str) else multiple(*(Hold(task.id, task.nonce) for task in result))
+        return [] if isinstance(result, str) else [Hold(task.id, task.nonce) for task in result]
 
     @rule(
         target=promises,
@@ -116,19 +120,17 @@ class ServiceMachine(Machine[Contract]):
         limit=st.integers(1, 3),
         request_id=st.sampled_from(["", "w"]),
         inserted=st.lists(draws.due_tasks() | draws.stored_tasks(), min_size=1, max_size=3),
-        hold=st.none() | promises,
         how=st.sampled_from(["insert", "insert", "upsert", "commit", "release", "delete_promise", "delete_promises"]),
     )
-    def claim_that_waits(
-        self, topic: str, limit: int, request_id: str, inserted: list[Task], hold: Hold | None, how: str
-    ) -> Any:
+    def claim_that_waits(self, topic: str, limit: int, request_id: str, inserted: list[Task], how: str) -> Any:
         """A claim waits for the first task, which something else brings, or it is given up."""
         request = ClaimRequest(topic=topic, limit=limit, wait=timedelta(minutes=10), request_id=request_id)
-        now, claimed = self.clock.now, []
-        if self.model.due(topic, now) or self.model.requested(repr((topic, "", request_id))):
+        if self.model.requested(repr((topic, "", request_id))):
             return multiple()
+        now = self.clock.now
         tasks = [TaskInput(id=task.id, topic=task.topic, scheduled=task.scheduled) for task in inserted]
-        hold = hold or Hold(tasks[0].id, "")
+        taken = self._claim(ClaimRequest(topic=topic, limit=1000))
+        hold = taken[0] if taken else Hold(tasks[0].id, "")
 
         def bring() -> None:
             match how:
@@ -139,7 +141,7 @@ class ServiceMachine(Machine[Contract]):
                 case "commit":
                     self.commit(Commit(id=hold.id, nonce=hold.nonce, state=0, topic=topic))
                 case "release":
-                    self.release([hold])
+                    self.release(taken[:1])
                 case "delete_promise":
                     self.delete_promise(hold, named=True)
                 case _:
@@ -150,7 +152,7 @@ class ServiceMachine(Machine[Contract]):
         claimed = self.runner.run(self._answer(waiting, come=bool(self.model.due(topic, now))))
         if claimed is not None:
             self.model.check_claimed(request, now, claimed)
-        return multiple(*(Hold(task.id, task.nonce) for task in claimed or []))
+        return multiple(*taken, *(Hold(task.id, task.nonce) for task in claimed or []))
 
     async def _waiting(self, request: ClaimRequest) -> asyncio.Task[list[Task]]:
         """A claim that has found nothing yet."""
@@ -191,7 +193,7 @@ class ServiceMachine(Machine[Contract]):
         assert result == self.model.commit(applied(commit, self.clock.now))
 
     @rule(
-        commits=st.lists(draws.commits(holders), max_size=5),
+        commits=st.lists(draws.commits(holders), max_size=1) | st.lists(draws.commits(holders), min_size=3, max_size=5),
         return_tasks=st.booleans(),
     )
     def commit_several(self, commits: list[Commit], return_tasks: bool) -> None:

@@ -142,7 +142,7 @@ def test_a_fault_of_an_engine_is_found(fault: type[SQLiteEngine], run_machine: R
         runner.run(engine.close())
 
 
-@pytest.mark.parametrize("fault", ENGINES)
+@pytest.mark.parametrize("fault", [Forgets, HandsOutEarly, IgnoresNonces])
 def test_it_is_found_behind_the_service_too(fault: type[SQLiteEngine], clock: Clock, run_machine: Run) -> None:
     drive(fault(SQLiteSettings(path=None)), Service, clock, run_machine)
 

@@ -9,7 +9,7 @@ from ratus.engines.sqlite import SQLiteEngine
 from tests.model.conftest import Run
 from tests.model.service_machine import Clock, ServiceMachine
 
-RUNS, RUNS_OF_MONGODB = 60, 10  # some seconds for each engine
+RUNS, RUNS_OF_MONGODB = 40, 10  # some seconds for each engine
 
 
 def test_the_service_does_what_the_contract_says(clock: Clock, run_machine: Run) -> None:
