@@ -36,6 +36,8 @@ OPTIONS: Final = (
     # Calls beyond the first of these wait; beyond the second they fail. A short stall of the loop must fail none.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    # A connection that does not begin to speak HTTP/2 (and TLS, where that is spoken) is ended; by default after 120 s.
+    ("grpc.server_handshake_timeout_ms", 20_000),
     # Notice a dead client within a minute, and let clients look for a dead server.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

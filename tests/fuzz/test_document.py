@@ -3,7 +3,6 @@
 schemathesis makes the requests out of the document itself, so that both are compared without anybody's help.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -16,10 +15,10 @@ import schemathesis
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.fuzz.watching import REQUESTS, SEED, watched
+from tests.fuzz.watching import LONG, REQUESTS, SEED, watched
 
 EXAMPLES = max(15, REQUESTS // 100)  # of each operation, beside those that cover the document
-PHASES = "coverage,fuzzing,stateful" if "FUZZ_REQUESTS" in os.environ else "coverage,fuzzing"
+PHASES = "coverage,fuzzing,stateful" if LONG else "coverage,fuzzing"
 STREAM = "streamTasks"  # has no end, so that schemathesis would wait for it
 _COUNT = re.compile(r"(\d+) generated")
 

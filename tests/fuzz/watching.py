@@ -12,9 +12,10 @@ from pathlib import Path
 import grpc
 import psutil
 
-from tests.server import Server
+from tests.server import RATUS, Server
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))  # on each face
+LONG = "FUZZ_REQUESTS" in os.environ
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 CANARY_SECONDS = 10  # by when another client must have its answer; far beyond the stalls of a busy machine
 GROWTH_BYTES = 150 * 1024 * 1024
@@ -73,10 +74,16 @@ class Watched:
 
 
 @contextmanager
-def watched(directory: Path, *options: str, path: str = CANARY, growth: int = GROWTH_BYTES) -> Iterator[Watched]:
+def watched(
+    directory: Path,
+    *options: str,
+    path: str = CANARY,
+    growth: int = GROWTH_BYTES,
+    program: tuple[str, ...] | None = None,
+) -> Iterator[Watched]:
     """A server on tasks in memory; at the end, everything is checked and the figures are printed."""
     log = directory / "log"
-    with Server(log, "--engine", "memory", *options) as server:
+    with Server(log, "--engine", "memory", *options, program=program or RATUS) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         connection.request("POST", "/v1/topics/canary/tasks/canary", b'{"payload": "unchanged", "state": 3}')
         assert connection.getresponse().status == 201
