@@ -27,6 +27,7 @@ from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
 from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
+from ratus.rpc.memory import keep_large_blocks_apart
 from ratus.rpc.server import RPCServer
 from ratus.tls import Certificates, channel_credentials
 
@@ -84,6 +85,7 @@ async def serve(
             *([f"gRPC on {settings.grpc.address}{' with TLS' if certificates else ''}"] if rpc else []),
         ]
         _spare_collector()
+        keep_large_blocks_apart()
         announce(f"ratus {ratus.__version__} serves {' and '.join(faces)}; engine {engine.name}, {place}")
         await stop.wait()
         _log.info("draining")

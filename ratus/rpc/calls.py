@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from ratus.config import MAX_REQUEST_BYTES
 from ratus.errors import BadRequest, Draining, Internal, RatusError, TooLarge
 from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
+from ratus.rpc.memory import Keeper
 from ratus.rpc.metrics import Meter, RPCMetrics
 
 # Messages up to here are read, so that those beyond the bound get an answer of ours with all its details; what is
@@ -43,6 +44,7 @@ class Calls:
     def __init__(self, server: grpc.aio.Server, metrics: RPCMetrics) -> None:
         self._server = server
         self._metrics = metrics
+        self._memory = Keeper()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._begun: set[asyncio.Task[Any]] = set()  # what unary calls do, which outlives a client that goes away
         self._draining = False
@@ -104,7 +106,7 @@ class Calls:
         finish: bool = False,
     ) -> Behaviour:
         """The coroutine function around a handler; without `parse` the request is passed on as it is."""
-        tasks = self._tasks
+        tasks, memory = self._tasks, self._memory
 
         async def call(request: Any, context: Context) -> Any:
             begin = perf_counter()
@@ -119,12 +121,13 @@ class Calls:
                 if refusable and self._draining:
                     raise Draining("connect elsewhere")
                 if parse is not None:
+                    memory.served(len(request))
                     request = _decoded(request, parse)
                 if finish:
                     return await asyncio.shield(self._begin(behaviour(request, context)))
                 return await behaviour(request, context)
             except RatusError as error:
-                failure = error
+                failure = _bare(error)
                 code = code_of(error)
             except asyncio.CancelledError:
                 code = _cancellation(context)
@@ -141,6 +144,9 @@ class Calls:
                 code = grpc.StatusCode.INTERNAL
             finally:
                 meter.finish(code, perf_counter() - begin)
+            # The gRPC library keeps what it raises to end the call, in a ring with this frame: so it must not hold the
+            # request, which would stay until the garbage collector comes, however large it is.
+            request = None
             return await _abort(context, failure)  # counted by now, so that who knows of it finds it in the metrics
 
         return call
@@ -177,6 +183,12 @@ def _decoded(request: bytes, parse: Callable[[bytes], Any]) -> Any:
         return parse(request)
     except DecodeError as error:
         raise BadRequest(f"malformed message: {error}") from None
+
+
+def _bare(error: RatusError) -> RatusError:
+    """An error without the frames that it came through, which hold the request."""
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _cancellation(context: Context) -> grpc.StatusCode:

@@ -1,0 +1,40 @@
+"""Memory that large requests took: given back to the system, which the C library would not do by itself.
+
+The allocator of glibc keeps what was freed, in an arena for each thread, and learns from large blocks that are freed to
+keep larger ones. Where there is another C library, nothing of this is done.
+"""
+
+import asyncio
+import ctypes
+from typing import Final
+
+LARGE: Final = (
+    256 * 1024
+)  # bytes of a block that gets pages of its own, and of a request after which some are given back
+_PAUSE: Final = 1.0  # seconds; many large requests are looked after at once
+_MMAP_THRESHOLD: Final = -3  # of mallopt
+
+_library: Final = ctypes.CDLL(None)
+
+
+def keep_large_blocks_apart() -> None:
+    """Let large blocks have pages of their own, for the rest of this process: those are given back once they are free."""
+    if hasattr(_library, "mallopt"):
+        _library.mallopt(_MMAP_THRESHOLD, LARGE)
+
+
+class Keeper:
+    """Gives back what is free, some time after large requests."""
+
+    def __init__(self) -> None:
+        self._due = False
+
+    def served(self, size: int) -> None:
+        """A request of so many bytes is being served."""
+        if size >= LARGE and not self._due and hasattr(_library, "malloc_trim"):
+            self._due = True
+            asyncio.get_running_loop().call_later(_PAUSE, self._give_back)
+
+    def _give_back(self) -> None:
+        self._due = False  # what is large from here on is looked after anew
+        asyncio.get_running_loop().run_in_executor(None, _library.malloc_trim, 0)
