@@ -93,15 +93,15 @@ class Face:
             return Written(200, client.begun) if client.begun else errors.INTERNAL, topic, endpoint
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        announced = header(scope["headers"], b"content-length")
+        if announced.isdigit() and int(announced) > self._max_request_bytes:
+            raise self._too_large()  # without waiting for a body that a client may send only if it is asked to
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             whole: bytes = message.get("body", b"")
             if len(whole) > self._max_request_bytes:
                 raise self._too_large()
             return whole
-        announced = header(scope["headers"], b"content-length")
-        if announced.isdigit() and int(announced) > self._max_request_bytes:
-            raise self._too_large()
         chunks, size = [], 0
         while message["type"] == "http.request":
             chunks.append(message.get("body", b""))

@@ -124,6 +124,16 @@ class Protocol(HttpToolsProtocol):
         self._disconnect()
         self.transport.close()
 
+    def _hang_up(self) -> None:
+        """End the connection once the client could read the answer, which would be lost if it still sent to nobody."""
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._deaf = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         def write_whole(status: int, headers: bytes, body: bytes) -> bool:
             """Write an answer at once; False, with nothing written, where it has to go the usual way.
@@ -136,7 +146,9 @@ class Protocol(HttpToolsProtocol):
             cycle.waiting_for_100_continue = False
             self.transport.write(self._whole(status, headers, body, keep_alive=cycle.keep_alive))
             cycle.message_event.set()
-            if not cycle.keep_alive:
+            if not cycle.keep_alive and cycle.more_body:
+                self._hang_up()
+            elif not cycle.keep_alive:
                 self.transport.close()
             cycle.on_response()
             return True

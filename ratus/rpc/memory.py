@@ -18,7 +18,7 @@ _library: Final = ctypes.CDLL(None)
 
 
 def keep_large_blocks_apart() -> None:
-    """Let large blocks have pages of their own, for the rest of this process: those are given back once they are free."""
+    """Let large blocks have pages of their own from here on, which are given back once they are free."""
     if hasattr(_library, "mallopt"):
         _library.mallopt(_MMAP_THRESHOLD, LARGE)
 

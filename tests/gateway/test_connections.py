@@ -109,3 +109,17 @@ def test_an_answer_may_take_its_time(rest: Rest) -> None:
     with rest.connect() as connection:
         connection.sendall(b"POST /v1/topics/none/promises?limit=1&wait=1s HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(rest: Rest) -> None:
+    with rest.connect() as connection:
+        connection.sendall(b"POST /v1/topics/t/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 20000000", b"Transfer-Encoding: chunked"])
+def test_a_client_that_sends_too_much_can_read_why_it_is_refused(rest: Rest, length: bytes) -> None:
+    head = b"POST /v1/topics/t/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%b\r\n\r\n" % length
+    with rest.connect() as connection:
+        connection.sendall(head + b"1312d00\r\n" + b" " * 20_000_000)
+        assert to_the_end(connection).startswith(b"HTTP/1.1 413 ")
