@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from ratus import times
 from tests.engines.conftest import closed_engine
-from tests.model.service_machine import Clock
+from tests.model.service_reads import Clock
 
 __all__ = ["closed_engine"]
 

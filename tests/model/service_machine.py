@@ -1,76 +1,29 @@
 """The machine that drives a service and the contract through the same calls, by a clock that it moves."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, multiple, precondition, rule
-from prometheus_client import CollectorRegistry
 
-from ratus.config import Limits
-from ratus.core.service import Service
-from ratus.engines.base import Engine
-from ratus.errors import NotFound
-from ratus.model import ClaimRequest, Commit, Extension, Hold, PageRequest, Promise, Task, TaskInput, Topic
+from ratus.model import ClaimRequest, Commit, Extension, Hold, Promise, Task, TaskInput
 from tests.model import draws
-from tests.model.contract import EXISTS, REFUSED, Contract, applied, end_of
-from tests.model.driving import Machine, outcome
-from tests.model.model import ACTIVE, MISSING, STALE
+from tests.model.contract import EXISTS, REFUSED, applied, end_of
+from tests.model.driving import outcome
+from tests.model.model import STALE
+from tests.model.service_reads import Reads
 
 GIVEN = st.tuples(draws.IDS, st.sampled_from(["", "", "given"]))  # who never had a promise
 
 
-class Clock:
-    """Stands still until it is moved; takes the place of the clock of the process."""
-
-    def __init__(self) -> None:
-        self.now = draws.START
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    @property
-    def gone(self) -> timedelta:
-        """The time since the start."""
-        return self.now - draws.START
-
-
-class ServiceMachine(Machine[Contract]):
-    """One service on an engine, as both faces call it, and the contract."""
+class ServiceMachine(Reads):
+    """One service, as both faces call it."""
 
     promises: Bundle[Hold] = Bundle("promises")
     ids = draws.IDS | promises.map(lambda hold: hold.id)
     holders = promises.map(lambda hold: (hold.id, hold.nonce)) | GIVEN
     requests: Bundle[ClaimRequest] = Bundle("requests")
-    tokens: Bundle[tuple[str, str]] = Bundle("tokens")  # of pages of tasks and promises, and the ID each stands for
-    topic_tokens: Bundle[tuple[str, str]] = Bundle("topic_tokens")
-
-    def __init__(
-        self,
-        engine: Engine,
-        runner: asyncio.Runner,
-        clock: Clock,
-        *,
-        expires: bool,
-        kind: type[Service] = Service,
-        patience: float = 60,
-    ) -> None:
-        super().__init__(engine, runner, Contract(), expires=expires)
-        self.clock = clock
-        self.patience = patience  # seconds for what has to come by itself
-        clock.now = draws.START
-
-        async def opened() -> Service:
-            return kind(engine, Limits(), CollectorRegistry())
-
-        self.service = runner.run(opened())
-
-    def teardown(self) -> None:
-        self.service.drain()
-        self.runner.run(self.service.close())
 
     @initialize(tasks=st.lists(draws.due_tasks(), max_size=8))
     def begin(self, tasks: list[Task]) -> None:
@@ -265,57 +218,6 @@ class ServiceMachine(Machine[Contract]):
         if self.expires:
             self.model.expire(self.clock.now)
 
-    @rule(target=tokens, topic=st.just("") | draws.TOPICS, page=draws.SMALL_PAGES, before=st.none() | tokens)
-    def list_tasks(self, topic: str, page: PageRequest, before: tuple[str, str] | None) -> Any:
-        """A page behind another, which may have been taken long ago, be of another list, or have been used before."""
-        token, after = before or ("", "")
-        listed = self.model.listed(topic, after, page.offset, page.limit or 10)
-        result = self.run(self.service.list_tasks(topic, msgspec.structs.replace(page, token=token)))
-        assert result.items == listed
-        return self._next(result.next_token, listed, self.model.listed(topic, after, page.offset, 100))
-
-    @rule(target=tokens, topic=st.just("") | draws.TOPICS, page=draws.SMALL_PAGES, before=st.none() | tokens)
-    def list_promises(self, topic: str, page: PageRequest, before: tuple[str, str] | None) -> Any:
-        token, after = before or ("", "")
-        listed = self.model.listed(topic, after, page.offset, page.limit or 10, active=True)
-        result = self.run(self.service.list_promises(topic, msgspec.structs.replace(page, token=token)))
-        assert result.items == [Promise(id=task.id, consumer=task.consumer, deadline=task.deadline) for task in listed]
-        return self._next(result.next_token, listed, self.model.listed(topic, after, page.offset, 100, active=True))
-
-    @rule(target=topic_tokens, page=draws.SMALL_PAGES, before=st.none() | topic_tokens)
-    def list_topics(self, page: PageRequest, before: tuple[str, str] | None) -> Any:
-        token, after = before or ("", "")
-        topics = [topic for topic in self.model.topics() if topic.name.encode() > after.encode()][page.offset :]
-        result = self.run(self.service.list_topics(msgspec.structs.replace(page, token=token)))
-        assert result.items == topics[: page.limit or 10]
-        return self._next(result.next_token, result.items, topics)
-
-    @staticmethod
-    def _next(token: str, items: Sequence[Task | Topic], all: Sequence[Task | Topic]) -> Any:
-        """The token of the next page, which there is if there is more."""
-        assert bool(token) == (len(items) < len(all))
-        if not token:
-            return multiple()
-        last = items[-1]
-        return (token, last.id if isinstance(last, Task) else last.name)
-
-    @rule(id=draws.IDS)
-    def get(self, id: str) -> None:
-        task = self.model.tasks.get(id)
-        assert self.run(self.service.get_task(id)) == (task or MISSING)
-        promised = task is not None and task.state == ACTIVE
-        found = self.run(self.service.get_promise(id))
-        assert found == (
-            Promise(id=id, consumer=task.consumer, deadline=task.deadline) if task and promised else MISSING
-        )
-
-    @rule(topic=draws.TOPICS)
-    def look(self, topic: str) -> None:
-        stats = self.model.stats(topic, self.clock.now)
-        count = stats.pending + stats.active + stats.completed + stats.archived
-        assert self.run(self.service.get_topic_stats(topic)) == stats
-        assert self.run(self.service.get_topic(topic)) == (Topic(topic, count) if count else NotFound.__name__)
-
     @rule(
         good=st.lists(draws.task_inputs(), min_size=1, max_size=3),
         bad=draws.bad_inputs(),
@@ -325,12 +227,6 @@ class ServiceMachine(Machine[Contract]):
         """One malformed entry fails all: that nothing is stored shows after the step."""
         calls = self.service.upsert_tasks if upsert else self.service.insert_tasks
         assert self.run(calls([*good, bad])) in (REFUSED, "TooLarge")
-
-    @rule(page=draws.BAD_PAGES, topic=st.just("") | draws.TOPICS)
-    def list_malformed(self, page: PageRequest, topic: str) -> None:
-        assert self.run(self.service.list_tasks(topic, page)) == REFUSED
-        assert self.run(self.service.list_promises(topic, page)) == REFUSED
-        assert self.run(self.service.list_topics(page)) == REFUSED
 
     @rule(hold=promises, topic=draws.TOPICS)
     def refused(self, hold: Hold, topic: str) -> None:

@@ -14,7 +14,8 @@ from ratus.errors import NonceMismatch, RatusError
 from ratus.model import ClaimRequest, Commit, Extension, Grant, Hold, Page, PageRequest, Task, TaskInput, Updated
 from tests.model.conftest import WITHOUT_SHRINKING, Run
 from tests.model.engine_machine import EngineMachine
-from tests.model.service_machine import Clock, ServiceMachine
+from tests.model.service_machine import ServiceMachine
+from tests.model.service_reads import Clock
 
 
 class Forgets(SQLiteEngine):

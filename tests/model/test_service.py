@@ -7,7 +7,8 @@ from ratus.engines.base import Engine
 from ratus.engines.mongodb import MongoDBEngine
 from ratus.engines.sqlite import SQLiteEngine
 from tests.model.conftest import Run
-from tests.model.service_machine import Clock, ServiceMachine
+from tests.model.service_machine import ServiceMachine
+from tests.model.service_reads import Clock
 
 RUNS, RUNS_OF_MONGODB = 40, 10  # some seconds for each engine
 
