@@ -103,7 +103,7 @@ async def test_oddities_of_http2(tmp_path: Path) -> None:
             await canary(channel)
             began = files(server.process)
             for name, data in ODDITIES.items():
-                for _ in range(5 if LONG else 1):
+                for _ in range(3 if LONG else 1):
                     await asyncio.gather(say(server.server.grpc_port, data), canary(channel))
                 print(f"HTTP/2: {name}: {server.growth >> 20} MiB grown, canary {server.longest:.2f} s")
             await canary(channel)

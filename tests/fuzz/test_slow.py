@@ -15,6 +15,7 @@ SLOW = [  # what each begins with, and what it goes on with
     (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n \r\n"),
 ]
 SLOW_GRPC = [(b"", b""), (b"PRI * HTTP/2.0\r\n", b""), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0")]
+CONNECTION_BYTES = 64 * 1024  # that one may take, with requests on half of them at the same moment
 SOME = 5  # connections of the canary and of the last look, which come and go
 GET = b"GET /v1/topics//tasks/canary HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -37,7 +38,7 @@ async def test_connections_that_do_not_get_on_are_ended(tmp_path: Path) -> None:
 
 async def test_thousands_of_connections(tmp_path: Path) -> None:
     count = allowed(8000 if LONG else 2400) // 4
-    with watched(tmp_path) as server:
+    with watched(tmp_path, growth=4 * count * CONNECTION_BYTES) as server:
         before = files(server.process)
         async with (
             crowd(server.server.port, count) as idle,
