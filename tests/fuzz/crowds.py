@@ -71,6 +71,13 @@ async def come_back(what: Callable[[], int], to: int, seconds: float = SECONDS) 
     return now
 
 
+async def come_to(what: Callable[[], int], least: int) -> None:
+    """Wait until a number is there."""
+    async with asyncio.timeout(SECONDS):
+        while what() < least:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 def files(process: psutil.Process) -> int:
     """The open files of a process."""
     return process.num_fds()

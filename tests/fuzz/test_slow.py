@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.fuzz.crowds import IMPATIENT, SECONDS, allowed, come_back, crowd, files, statuses, trickle
+from tests.fuzz.crowds import IMPATIENT, SECONDS, allowed, come_back, come_to, crowd, files, statuses, trickle
 from tests.fuzz.watching import LONG, watched
 
 HEAD = b"POST /v1/topics/t/tasks/slow HTTP/1.1\r\nHost: x\r\n"
@@ -26,7 +26,6 @@ async def test_connections_that_do_not_get_on_are_ended(tmp_path: Path) -> None:
     with watched(tmp_path, program=program) as server:
         before = files(server.process)
         async with crowd(server.server.port, 4 * each) as rest, crowd(server.server.grpc_port, 3 * each) as grpc:
-            assert files(server.process) >= 7 * each
             slow = [(connection, *SLOW[index % 4]) for index, connection in enumerate(rest)]
             slow += [(connection, *SLOW_GRPC[index % 3]) for index, connection in enumerate(grpc)]
             async with asyncio.timeout(300 if LONG else SECONDS):
@@ -45,7 +44,7 @@ async def test_thousands_of_connections(tmp_path: Path) -> None:
             crowd(server.server.port, 2 * count) as active,
             crowd(server.server.grpc_port, count) as grpc,
         ):
-            assert files(server.process) >= 4 * count
+            await come_to(lambda: files(server.process), 4 * count)  # those in the backlog too
             for _ in range(20 if LONG else 3):
                 assert set(await statuses(active, GET)) == {b"HTTP/1.1 200 OK"}
             assert set(await statuses(idle, GET)) == {b"HTTP/1.1 200 OK"}
