@@ -8,9 +8,8 @@ import asyncio
 import ctypes
 from typing import Final
 
-LARGE: Final = (
-    256 * 1024
-)  # bytes of a block that gets pages of its own, and of a request after which some are given back
+# Bytes of a block that gets pages of its own, and of a request after which some are given back.
+LARGE: Final = 256 * 1024
 _PAUSE: Final = 1.0  # seconds; many large requests are looked after at once
 _MMAP_THRESHOLD: Final = -3  # of mallopt
 
