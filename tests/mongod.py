@@ -21,7 +21,7 @@ from typing import Any, Self
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.ports import free_port
+from tests.ports import held_port
 
 START_SECONDS = 60
 CACHE_GB = 0.25
@@ -78,7 +78,7 @@ class Mongod:
 
     def __init__(self, *, replica_set: str = "", directory: Path | None = None, options: Sequence[str] = ()) -> None:
         self.replica_set = replica_set
-        self.port = free_port()
+        self.port = held_port(self)
         self._binary = find_mongod()
         self._directory = directory or new_directory()
         self._options = options

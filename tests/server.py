@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from tests.ports import free_port
+from tests.ports import held_port
 
 RATUS = (sys.executable, "-c", "from ratus.cli import main; main()")
 SETTINGS = ("PORT", "BIND", "ENGINE", "WORKERS")  # which the environment of the tests is not to choose
@@ -17,7 +17,10 @@ STOP_SECONDS = 30
 
 
 class Server:
-    """`ratus` with arguments, from the line that says that it serves until it ends; its log goes to a file."""
+    """`ratus` with arguments, from the line that says that it serves until it ends; its log goes to a file.
+
+    It can be started again, on the same ports.
+    """
 
     def __init__(
         self,
@@ -29,7 +32,7 @@ class Server:
     ) -> None:
         self._log = log
         self._env = {**{k: v for k, v in os.environ.items() if k not in SETTINGS}, **(env or {})}
-        self.port, self.grpc_port = free_port(), free_port()
+        self.port, self.grpc_port = held_port(self), held_port(self)
         ports = ["--port", str(self.port)]
         if command == "serve":
             ports += ["--grpc-port", str(self.grpc_port)]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.app.conftest import Start
 from tests.certificates import Authority
-from tests.server import free_port
+from tests.ports import free_port
 
 MEMORY = ("--engine", "memory")
 

@@ -26,7 +26,8 @@ from ratus.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.app.conftest import Start
 from tests.app.test_start import one_line
 from tests.certificates import Authority, Pair
-from tests.server import Server, free_port, run
+from tests.ports import free_port
+from tests.server import Server, run
 
 MEMORY = ("--engine", "memory")
 SECONDS = 20.0  # that a test waits for a state

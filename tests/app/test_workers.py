@@ -25,8 +25,9 @@ from ratus.v1.server_service_pb2 import GetServerInfoRequest
 from ratus.v1.task_pb2 import TASK_STATE_COMPLETED, Task
 from tests.app.conftest import Start
 from tests.app.test_ends import commit, deliveries, produce
+from tests.ports import free_port
 from tests.rpc.serving import Client, insert, waiting
-from tests.server import RATUS, Server, free_port
+from tests.server import RATUS, Server
 
 SECONDS = 30  # for what must happen
 APART = (("grpc.use_local_subchannel_pool", 1),)  # a connection of its own for each channel

@@ -15,7 +15,8 @@ from ratus.orders import Order
 from ratus.ports import held
 from tests.app.conftest import Start
 from tests.app.test_start import one_line
-from tests.server import free_port, run
+from tests.ports import free_port
+from tests.server import run
 
 NOWHERE = ("--engine", "mongodb", "--mongodb-uri", "mongodb://127.0.0.1:1/", "--workers", "2")
 

@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 import ratus
 from ratus.core.service import Service
 from tests.client.helpers import COMPLETED, PENDING, Proxy, proxy
+from tests.ports import free_port
 from tests.rpc.serving import Running, run_server
-from tests.server import Server, free_port
+from tests.server import Server
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from ratus.cli import cli
 from tests.app.conftest import Start, engine_args, start  # noqa: F401 (fixtures)
 from tests.commands.conftest import Ratus
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 
 def test_a_healthy_server(ratus: Ratus, server: Server) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from ratus.app import GRACE
 from tests.deploy.tools import DEPLOY, IMAGE, ROOT, need, option_variables
-from tests.server import STOP_SECONDS, free_port
+from tests.ports import free_port
+from tests.server import STOP_SECONDS
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from ratus.v1 import server_service_pb2 as info
 from ratus.v1.server_service_pb2_grpc import ServerServiceStub
 from tests.deploy.tools import DEPLOY, documents, need
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 SECONDS = 60.0  # that it may take until there is something to see
 

@@ -15,7 +15,8 @@ from typing import Self
 from tests.docs.blocks import ROOT, Block
 from tests.docs.sessions import matches, nonces, steps
 from tests.docs.terminal import SECONDS, Terminal
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 MONGOD_PORT = 27017
 CRAWLED = 8201  # the site of crawl.py, which takes the next port too
