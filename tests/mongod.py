@@ -197,12 +197,16 @@ class Mongod:
         self.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
-def initiate(members: Sequence[Mongod]) -> str:
-    """Found the replica set of these servers, wait for its primary, and give its URI."""
+def initiate(members: Sequence[Mongod], addresses: Sequence[str] = ()) -> str:
+    """Found the replica set of these servers, wait for its primary, and give its URI.
+
+    They are members under their own addresses, unless others are given that lead to them.
+    """
     name = members[0].replica_set
-    hosts = [{"_id": index, "host": member.address} for index, member in enumerate(members)]
+    addresses = addresses or [member.address for member in members]
+    hosts = [{"_id": index, "host": address} for index, address in enumerate(addresses)]
     members[0].client.admin.command({"replSetInitiate": {"_id": name, "members": hosts}})
-    uri = f"mongodb://{','.join(member.address for member in members)}/?replicaSet={name}"
+    uri = f"mongodb://{','.join(addresses)}/?replicaSet={name}"
     with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=START_SECONDS * 1000) as client:
         client.admin.command("ping")  # waits for a primary
     return uri

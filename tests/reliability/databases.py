@@ -58,20 +58,27 @@ class Set:
 @contextlib.asynccontextmanager
 async def loaded(directory: Path, members: int, seed: int) -> AsyncIterator[Set]:
     """A server under load on a replica set; in the end, what it has done is checked."""
-    dice, history, report = random.Random(seed), History(), Report()
+    history, report = History(), Report()
     with replica_set(members, within=directory) as started:
         hosts = ",".join(member.address for member in started)
         uri = f"mongodb://{hosts}/?replicaSet={started[0].replica_set}&appName={CLIENT}"
-        server = new_server(directory, "--engine", "mongodb", "--mongodb-uri", uri)
-        await asyncio.to_thread(server.start)
-        the_set = Set(started, history, report, dice)
-        try:
-            async with Load([(server.url, server.target)], seed, history).running():
-                await served(history, clock(), ANSWER_SECONDS)
-                yield the_set
-        finally:
-            await asyncio.to_thread(server.stop)
-        report.close(history, check(history, await read_mongodb(MongoDBSettings(uri=uri))))
+        async with under_load(directory, uri, seed, history, report):
+            yield Set(started, history, report, random.Random(seed))
+
+
+@contextlib.asynccontextmanager
+async def under_load(directory: Path, uri: str, seed: int, history: History, report: Report) -> AsyncIterator[Load]:
+    """A server under load on this MongoDB; in the end, what it has done is checked."""
+    server = new_server(directory, "--engine", "mongodb", "--mongodb-uri", uri)
+    await asyncio.to_thread(server.start)
+    try:
+        load = Load([(server.url, server.target)], seed, history)
+        async with load.running():
+            await served(history, clock(), ANSWER_SECONDS)
+            yield load
+    finally:
+        await asyncio.to_thread(server.stop)
+    report.close(history, check(history, await read_mongodb(MongoDBSettings(uri=uri))))
 
 
 async def failovers(directory: Path, rounds: int, seed: int) -> Report:

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import grpc
@@ -45,6 +45,7 @@ class Load:
         self._ids = itertools.count()
         self._over = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
+        self.streams = [f"c{number}-{kind}" for number in range(len(servers)) for kind in ("poll", "giving", "work")]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -237,3 +238,20 @@ async def served(history: History, since: float, seconds: float) -> dict[str, fl
 
     await until(answered, seconds, "the service does not answer again")
     return {"insert": inserted - since, "hand-out": handed - since}
+
+
+async def resumed(history: History, streams: Iterable[str], since: float, seconds: float) -> float:
+    """How many ms after `since` each of these consumers was handed a task that was claimed later."""
+    waiting, seen, last = set(streams), len(history.deliveries), 0.0
+
+    def all_are() -> bool:
+        nonlocal seen, last
+        for one in history.deliveries[seen:]:
+            if one.consumer in waiting and one.consumed > since:
+                waiting.discard(one.consumer)
+                last = max(last, one.received)
+        seen = len(history.deliveries)
+        return not waiting
+
+    await until(all_are, seconds, "streams do not resume")
+    return last - since

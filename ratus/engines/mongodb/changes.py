@@ -9,10 +9,11 @@ from pymongo.errors import OperationFailure
 from ratus import times
 from ratus.engines.base import Heard
 from ratus.engines.mongodb import documents, errors
+from ratus.engines.mongodb.client import PATIENCE
 from ratus.engines.mongodb.fallback import Collection
 
 _NO_CHANGE_STREAMS: Final = frozenset({13, 40573})  # not authorized, a standalone server
-_AWAIT_MS: Final = 10_000  # between the server's answers when there is nothing to tell
+_AWAIT_MS: Final = int(PATIENCE * 1000) // 2  # between the server's answers when there is nothing to tell
 
 # The first stage needs no more than the event, so that the server looks up the tasks of what passes it only.
 _BECAME_PENDING: Final[list[Mapping[str, Any]]] = [

@@ -13,7 +13,7 @@ from ratus.engines.base import Heard
 from ratus.engines.mongodb import changes, checks, documents, errors, indexes
 from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.claims import Claims
-from ratus.engines.mongodb.client import connect
+from ratus.engines.mongodb.client import connect, unhurried
 from ratus.engines.mongodb.commits import Commits
 from ratus.engines.mongodb.counts import Counts
 from ratus.engines.mongodb.doubts import Doubts
@@ -159,19 +159,19 @@ class MongoDBEngine:
 
     async def delete_promises(self, topic: str) -> int:
         """Set all active tasks of a topic back to pending."""
-        return await self._run(self._floors.freeing(self._releases.delete_promises(topic), lambda _: [topic]))
+        return await self._run_unhurried(self._floors.freeing(self._releases.delete_promises(topic), lambda _: [topic]))
 
     async def list_topics(self, after: str, skip: int, limit: int) -> list[Topic]:
         """Topics in order of name."""
-        return await self._run(self._queries.list_topics(after, skip, limit))
+        return await self._run_unhurried(self._queries.list_topics(after, skip, limit))
 
     async def get_topic(self, topic: str) -> Topic:
         """The topic; NotFound if it has no tasks."""
-        return await self._run(self._queries.get_topic(topic))
+        return await self._run_unhurried(self._queries.get_topic(topic))
 
     async def get_stats(self, topic: str, now: datetime) -> TopicStats:
         """Counts and times of a topic."""
-        return await self._run(self._queries.get_stats(topic, now))
+        return await self._run_unhurried(self._queries.get_stats(topic, now))
 
     async def delete_topics(self) -> int:
         """Delete all tasks."""
@@ -232,6 +232,10 @@ class MongoDBEngine:
         with errors.translated():
             return await asyncio.shield(task)
 
+    async def _run_unhurried(self, work: Coroutine[Any, Any, T]) -> T:
+        with unhurried():
+            return await self._run(work)
+
     async def _index(self) -> None:
         right = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
         self._claims.hint = indexes.CLAIM_INDEX if indexes.CLAIM_INDEX in right else None
@@ -247,7 +251,8 @@ async def _persistently(create: Callable[[], Awaitable[T]]) -> T:
     delay = _FIRST_DELAY
     while True:
         try:
-            return await create()
+            with unhurried():
+                return await create()
         except PyMongoError as error:
             _log.warning("MongoDB: indexes not created yet: %s", errors.line(error))
         await asyncio.sleep(delay)
