@@ -71,6 +71,15 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     return "TRANSPORT" if error.code() in transport else f"{error.code().name}: {error.details()}"
 
 
+async def reason_of_end(call: Any) -> str:
+    """The reason for which a stream has ended; none if that was in order."""
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        return ""
+    initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+    return reason_of(grpc.aio.AioRpcError(code, initial, trailing, details=await call.details()))
+
+
 def status_reason(code: int) -> str:
     """The reason of an entry of a batch."""
     return _BY_CODE.get(code, f"code {code}") if code else ""

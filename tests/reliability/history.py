@@ -5,7 +5,7 @@ the clients, `scheduled`, `consumed` and `deadline` by that of the server. Both 
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
@@ -36,9 +36,12 @@ class Span:
     end: float = inf
     outcome: Outcome = Outcome.UNKNOWN
     error: str = ""
+    on_end: "Callable[[Span], None] | None" = None
 
     def finish(self, outcome: Outcome, error: str = "") -> None:
         self.end, self.outcome, self.error = clock(), outcome, error
+        if self.on_end is not None:
+            self.on_end(self)
 
     def until(self, moment: float) -> "Span":
         """As it was known then."""
@@ -142,6 +145,15 @@ class History:
             extensions=_until(self.extensions, moment),
             releases=_until(self.releases, moment),
         )
+
+    def add(self, other: "History") -> None:
+        """Take what another one has."""
+        self.inserts += other.inserts
+        self.claims += other.claims
+        self.deliveries += other.deliveries
+        self.commits += other.commits
+        self.extensions += other.extensions
+        self.releases += other.releases
 
     def spans(self) -> Iterable[Span]:
         """Those of all calls and streams."""

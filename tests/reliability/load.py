@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from ratus.model import TaskState
 from ratus.v1 import promise_service_pb2 as promises_pb
@@ -21,6 +20,8 @@ from tests.reliability.hands import (
     Unary,
     commit_message,
     delivery,
+    reason_of,
+    reason_of_end,
     settle,
     status_reason,
 )
@@ -36,16 +37,23 @@ RETRY_SECONDS: Final = 0.2
 
 
 class Load:
-    """Producers and consumers on one server, or on several that share their storage."""
+    """Producers and consumers on one server, or on several that share their storage.
 
-    def __init__(self, servers: list[tuple[str, str]], seed: int, history: History) -> None:
+    `name` tells it from others that work on them too. Promises that are not to be missed hold for `long` ms.
+    """
+
+    def __init__(
+        self, servers: list[tuple[str, str]], seed: int, history: History, name: str = "", long: int = LONG
+    ) -> None:
         self._servers = servers  # URL and target of each
+        self._name = name
+        self._long = long
         self._random = random.Random(seed)
         self._history = history
         self._ids = itertools.count()
         self._over = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
-        self.streams = [f"c{number}-{kind}" for number in range(len(servers)) for kind in ("poll", "giving", "work")]
+        self.streams = [f"{name}c{number}-{kind}" for number in range(len(servers)) for kind in ("poll", "giving", "work")]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -53,16 +61,17 @@ class Load:
         hands: list[Rest | Unary] = []
         workers: list[Coroutine[Any, Any, None]] = []
         for number, (url, target) in enumerate(self._servers):
+            name = f"{self._name}c{number}"
             rest, unary = Rest(url, self._history), Unary(target, self._history)
             hands += rest, unary
             workers += self._produce(rest), self._produce(unary)
-            workers += (self._consume(each, f"c{number}-{type(each).__name__}", LONG) for each in (rest, unary))
-            workers.append(self._consume(unary, f"c{number}-short", SHORT))
+            workers += (self._consume(each, f"{name}-{type(each).__name__}", self._long) for each in (rest, unary))
+            workers.append(self._consume(unary, f"{name}-short", SHORT))
             workers += (
-                self._poll(target, unary, f"c{number}-poll", False),
-                self._poll(target, unary, f"c{number}-giving", True),
+                self._poll(target, unary, f"{name}-poll", False),
+                self._poll(target, unary, f"{name}-giving", True),
             )
-            workers.append(self._work(target, f"c{number}-work"))
+            workers.append(self._work(target, f"{name}-work"))
         running = [asyncio.create_task(worker) for worker in workers]
         try:
             yield
@@ -88,7 +97,7 @@ class Load:
                 await self._pause(RETRY_SECONDS if left else self._random.random() * 2 * PRODUCE_SECONDS * count)
 
     def _new_insert(self) -> Insert:
-        id = f"task-{next(self._ids)}"
+        id = f"task-{self._name}{next(self._ids)}"
         scheduled = int(clock()) + self._random.randint(1, 600) if self._random.random() < 0.3 else None
         return Insert(id, TOPIC, f'"{id}"', scheduled, Span())
 
@@ -108,17 +117,19 @@ class Load:
                 request = promises_pb.PollRequest(
                     topics=[TOPIC], consumer=consumer, max_in_flight=5, release_on_close=release_on_close
                 )
-                request.timeout.CopyFrom(Duration(seconds=LONG // 1000))
+                request.timeout.FromMilliseconds(self._long)
                 self._history.claims.append(claim)
-                call = client.promises.Poll(request)
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                call, reason = client.promises.Poll(request), ""
+                try:
                     while (message := await self._unless_over(call.read())) not in (None, grpc.aio.EOF):
                         for held in self._handed(message.tasks, claim):
                             self._later(self._finish(hands, held))
                         if self._random.random() < 0.002:  # a consumer that goes away and comes again
                             break
+                except grpc.aio.AioRpcError as error:
+                    reason = reason_of(error)
                 call.cancel()
-                claim.span.end = clock()
+                claim.span.finish(Outcome.UNKNOWN, reason)
                 await self._pause(RETRY_SECONDS)
 
     async def _work(self, target: str, consumer: str) -> None:
@@ -128,9 +139,10 @@ class Load:
                 self._history.claims.append(claim)
                 call = client.promises.Work()
                 start = promises_pb.PollRequest(topics=[TOPIC], consumer=consumer, max_in_flight=10)
-                start.timeout.CopyFrom(Duration(seconds=LONG // 1000))
+                start.timeout.FromMilliseconds(self._long)
                 sent: dict[int, list[Commit]] = {}
-                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                reason = ""
+                try:
                     await call.write(promises_pb.WorkRequest(start=start))
                     while (message := await self._unless_over(call.read())) not in (None, grpc.aio.EOF):
                         if message.HasField("tasks") and message.tasks.tasks:
@@ -142,8 +154,12 @@ class Load:
                             await call.write(promises_pb.WorkRequest(sequence=number, commit=request))
                         elif message.HasField("results") and message.results.sequence:
                             self._answered(sent[message.results.sequence], message.results)
+                except grpc.aio.AioRpcError as error:
+                    reason = reason_of(error)
+                except asyncio.InvalidStateError:  # a write to a stream that has ended
+                    reason = await reason_of_end(call)
                 call.cancel()
-                claim.span.end = clock()
+                claim.span.finish(Outcome.UNKNOWN, reason)
                 for commits in sent.values():
                     for commit in commits:
                         if commit.span.outcome is Outcome.UNKNOWN and not commit.span.error:
@@ -168,7 +184,7 @@ class Load:
             await asyncio.gather(*(hands.commit(self._new_commit(held)) for _ in range(2)))
         else:
             if choice < 0.25:
-                await hands.extend(Extension(held.id, held.nonce, int(clock()) + LONG, Span()))
+                await hands.extend(Extension(held.id, held.nonce, int(clock()) + self._long, Span()))
             await self._commit(hands, held)
 
     async def _commit(self, hands: Hands, held: Delivery) -> None:
@@ -184,7 +200,7 @@ class Load:
         await self._commit(hands, held)
 
     def _new_commit(self, held: Delivery) -> Commit:
-        payload = f'"commit-{next(self._ids)}"'
+        payload = f'"commit-{self._name}{next(self._ids)}"'
         if self._random.random() < 0.1:  # to be done again
             scheduled = int(clock()) + self._random.randint(0, 300)
             return Commit(held.id, held.nonce, payload, Span(), TaskState.PENDING, scheduled)
