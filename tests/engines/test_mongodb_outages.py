@@ -1,7 +1,9 @@
 """The MongoDB engine while its server is down, comes back, loses connections and leaves outcomes unknown."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from ratus.model import Task
 from tests.conftest import need_mongod
 from tests.engines.helpers import HOUR, NOW, SECOND, claim, commit, grant, hold, ids, insert, kinds, task, until
 from tests.mongod import Mongod
+from tests.reliability.links import Link, Way
 
 Fail = Callable[..., None]
 
@@ -299,3 +302,44 @@ async def test_a_cancelled_call_costs_no_connection_and_is_applied(engine: Mongo
         return (await engine.get("1")).state == 1
 
     await until(promised)
+
+
+async def test_requests_that_vanish_while_the_server_is_heard_are_given_up(mongod: Mongod) -> None:
+    link = Link(mongod.port, random.Random(1))
+    await link.open()
+    hasty = "directConnection=true&connectTimeoutMS=500&heartbeatFrequencyMS=500"
+    engine = MongoDBEngine(MongoDBSettings(uri=f"mongodb://{link.address}/?{hasty}", database=f"test_{link.port}"))
+    await engine.open()
+    await engine.indexed.wait()
+    link.vanish(Way.ASKED)
+    async with asyncio.timeout(60):
+        with pytest.raises(StorageUnavailable):
+            await engine.insert([task("1")])
+    link.heal()
+
+    async def back() -> bool:
+        try:
+            return bool(await engine.upsert([task("1")]))
+        except StorageUnavailable:
+            return False
+
+    await until(back)
+    await engine.delete_topics()
+    await engine.close()
+    await link.close()
+
+
+async def test_long_work_is_waited_for_longer_than_an_answer(mongodb_settings: MongoDBSettings, fail: Fail) -> None:
+    engine = MongoDBEngine(replace(mongodb_settings, uri=f"{mongodb_settings.uri}&socketTimeoutMS=300"))
+    await engine.open()
+    await engine.indexed.wait()
+    await insert(engine, task("1"))
+    slow = {"blockConnection": True, "blockTimeMS": 1000}
+    fail("aggregate", "count", "update", times=100, **slow)
+    assert (await engine.get_stats("t", NOW)).pending == 1
+    assert [topic.count for topic in await engine.list_topics("", 0, 10)] == [1]
+    assert await engine.delete_promises("t") == 0
+    fail("find", times=100, **slow)
+    with pytest.raises(StorageUnavailable):
+        await engine.get("1")
+    await engine.close()

@@ -17,9 +17,12 @@ from typing import Any
 from ratus.config import MongoDBSettings
 from tests.mongod import standalone
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.kills import kills, new_server, power_cuts
+from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
+from tests.reliability.rolling import rolling, workers
 from tests.reliability.soak.run import soak_part
 from tests.reliability.storage import read_mongodb, read_sqlite
 
@@ -55,6 +58,12 @@ PARTS = {
     "backups-mongodb": Long(backups_mongodb, 50),
     "soak": Long(partial(soak_part, "sqlite", 1), 15),
     "soak-mongodb": Long(partial(soak_part, "mongodb", 3), 15),
+    "network": Long(network, 80),
+    "partitions": Long(partitions, 40),
+    "consumers": Long(consumers_sqlite, 100),
+    "consumers-mongodb": Long(consumers_mongodb, 100),
+    "rolling": Long(rolling, 100),
+    "workers": Long(workers, 60),
 }
 
 

@@ -3,15 +3,19 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
+from ratus.config import MongoDBSettings
+from tests.mongod import replica_set
 from tests.reliability.checker import Finding, check
 from tests.reliability.client import HELD_MS
 from tests.reliability.clients import ClientProcess, end_all
 from tests.reliability.history import History, Stored, clock
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS
+from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
 from tests.reliability.load import Load, served
 from tests.reliability.report import Report
+from tests.reliability.storage import read_mongodb, read_sqlite
 from tests.server import Server
 
 KINDS = ("load", "sdk")
@@ -61,3 +65,16 @@ async def consumers(
     findings += (Finding("client", "", f"ended with status {status}") for status in statuses if status)
     report.close(history, findings)
     return report
+
+
+async def consumers_sqlite(directory: Path, rounds: int, seed: int) -> Report:
+    path = directory / "q.db"
+    server = new_server(directory, "--sqlite-path", str(path))
+    return await consumers(directory, server, partial(read_sqlite, path), rounds, seed)
+
+
+async def consumers_mongodb(directory: Path, rounds: int, seed: int) -> Report:
+    with replica_set(1, within=directory) as (member,):
+        server = new_server(directory, "--engine", "mongodb", "--mongodb-uri", member.uri)
+        settings = MongoDBSettings(uri=member.uri)
+        return await consumers(directory, server, partial(read_mongodb, settings), rounds, seed)

@@ -53,7 +53,9 @@ class Load:
         self._ids = itertools.count()
         self._over = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
-        self.streams = [f"{name}c{number}-{kind}" for number in range(len(servers)) for kind in ("poll", "giving", "work")]
+        self.streams = [
+            f"{name}c{number}-{kind}" for number in range(len(servers)) for kind in ("poll", "giving", "work")
+        ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

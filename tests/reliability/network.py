@@ -5,6 +5,7 @@ import contextlib
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.mongod import Mongod, initiate, new_directory, replica_set
@@ -149,38 +150,51 @@ class Parted:
         return self.links[self._members.index(primary)]
 
 
-PARTITIONS = ("from members", "from all", "silently", "from server")
+FROM_SERVER = "from server"
+PARTITIONS: dict[str, Callable[[Parted, Mongod], None]] = {
+    "from members": Parted.from_members,
+    "from all": Parted.from_all,
+    "silently": Parted.silently,
+    FROM_SERVER: Parted.from_server,
+}
 
 
 async def partitions(
     directory: Path,
     rounds: int,
     seed: int,
-    ways: Sequence[str] = PARTITIONS,
+    ways: Sequence[str] = (),
     silent_seconds: tuple[float, float] = SILENT_SECONDS,
 ) -> Report:
     """Part the primary of a set of three from the others, from the server, or from both, in turn."""
+    names = ways or tuple(PARTITIONS)
     async with parted(directory, seed) as (the_set, links, load):
         for number in range(rounds):
-            name = ways[number % len(ways)]
+            name = names[number % len(names)]
             primary = await the_set.the_primary()
             await asyncio.sleep(the_set.dice.random() * BUSY_SECONDS)
             began = clock()
-            if name == "from server":  # no other member becomes primary
-                links.from_server(primary)
-                await asyncio.sleep(the_set.dice.uniform(*silent_seconds))
+            PARTITIONS[name](links, primary)
+            if name == FROM_SERVER:  # no other member becomes primary
+                await asyncio.sleep(the_set.dice.uniform(*silent_seconds))  # of the fault
                 links.heal()
-                began = clock()
-            elif name == "from members":
-                links.from_members(primary)
-            elif name == "from all":
-                links.from_all(primary)
+                times = await _back(the_set.history, load, clock())
             else:
-                links.silently(primary)
-            the_set.report.fault(name, **await _back(the_set.history, load, began))
-            links.heal()
+                times, elected = await asyncio.gather(
+                    _back(the_set.history, load, began), _elected(the_set, primary, began)
+                )
+                times["elected"] = elected
+                links.heal()
+            the_set.report.fault(name, **times)
             await until_all_follow(the_set)
     return the_set.report
+
+
+async def _elected(the_set: Set, primary: Mongod, since: float) -> float:
+    """How long after `since` another member was primary, which is no work of the service."""
+    others = [member for member in the_set.members if member is not primary]
+    await replace(the_set, members=others).the_primary()
+    return clock() - since
 
 
 @contextlib.asynccontextmanager

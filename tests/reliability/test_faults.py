@@ -7,12 +7,16 @@ import pytest
 from tests.conftest import need_mongod
 from tests.reliability.__main__ import kills_mongodb, kills_sqlite
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.kills import power_cuts
+from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
+from tests.reliability.rolling import rolling, workers
 from tests.reliability.soak.run import Plan, soak
 
 SEED = 6
+SHORT_SECONDS = (2.0, 3.0)  # of a fault that takes its time
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -66,3 +70,34 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     report = await backups_mongodb(tmp_path, 2, SEED)
     assert_sound(report, 3)
     assert report.finished > 0
+
+
+async def test_a_network_at_fault(tmp_path: Path) -> None:
+    need_mongod()
+    ways = ("slow", "trickle", "cut", "deaf", "half forgotten")
+    assert_sound(await network(tmp_path, len(ways), SEED, ways, SHORT_SECONDS), len(ways))
+
+
+async def test_a_partition(tmp_path: Path) -> None:
+    need_mongod()
+    ways = ("from server", "from all")
+    assert_sound(await partitions(tmp_path, len(ways), SEED, ways, SHORT_SECONDS), len(ways))
+
+
+async def test_consumers_on_sqlite(tmp_path: Path) -> None:
+    assert_sound(await consumers_sqlite(tmp_path, 4, SEED), 4)
+
+
+async def test_consumers_on_mongodb(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await consumers_mongodb(tmp_path, 2, SEED), 2)
+
+
+async def test_rolling_restarts(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await rolling(tmp_path, 2, SEED), 2)
+
+
+async def test_workers_that_are_killed(tmp_path: Path) -> None:
+    need_mongod()
+    assert_sound(await workers(tmp_path, 2, SEED), 2)
