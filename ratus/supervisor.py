@@ -92,7 +92,7 @@ async def _run(places: Sequence["_Place"], announce: Announce) -> int:
         raise
     finally:
         work.cancel()
-        await asyncio.wait((work,))
+        await asyncio.gather(work, return_exceptions=True)  # also takes what it raises, which else would be logged
     _log.info("draining %d workers", len(places))
     drained = asyncio.gather(*(place.drain() for place in places))
     if not await _unless(second, drained):

@@ -264,3 +264,12 @@ def test_a_signal_while_workers_start(engine_args: list[str]) -> None:
         assert process.stdout is not None
         assert process.stdout.read() == b""
     assert not any(worker.is_running() for worker in began)
+
+
+def test_a_signal_while_a_replacement_starts(start: Start, engine_args: list[str], log: Callable[[], str]) -> None:
+    server = start(*engine_args)
+    killed = workers(server)[0]
+    killed.kill()
+    until(lambda: len(workers(server)) == 2 and killed not in workers(server))
+    assert server.stop() == 0
+    assert "Traceback" not in log()

@@ -5,11 +5,12 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Final
+
+import psutil
 
 from tests.ports import held_port
 
@@ -128,8 +129,8 @@ class Link:
             writer.transport.abort()
 
     async def _carry_both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pids = self._pids()
-        owner = await asyncio.to_thread(owner_of, writer.get_extra_info("peername")[1], pids) if pids else None
+        users = await asyncio.to_thread(users_of, writer.get_extra_info("peername")[1], self._pids())
+        owner = users.pop() if users else None
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
@@ -171,18 +172,13 @@ class Link:
                     await writer.drain()
 
 
-def owner_of(port: int, pids: set[int]) -> int | None:
-    """Which of these processes has a connection from this port of 127.0.0.1; None if it is another one."""
-    local = f"0100007F:{port:04X}"
-    inodes = {
-        f"socket:[{fields[9]}]"
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if (fields := line.split())[1] == local
-    }
-    for pid in pids:
-        with contextlib.suppress(OSError):  # it has ended
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):  # closed meanwhile
-                    if str(descriptor.readlink()) in inodes:
-                        return pid
-    return None
+def users_of(port: int, pids: Iterable[int]) -> set[int]:
+    """Which of these processes have a socket that is bound to this port, whatever its other end is."""
+    return {pid for pid in pids if port in _ports(pid)}
+
+
+def _ports(pid: int) -> set[int]:
+    try:
+        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
+    except psutil.NoSuchProcess:
+        return set()

@@ -1,12 +1,13 @@
 """Rolling restarts: of two servers on one MongoDB and of clients, each drained in turn; and workers that are killed."""
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from ratus.config import MongoDBSettings
 from ratus.model import TaskState
@@ -15,6 +16,7 @@ from tests.reliability.checker import Finding, check
 from tests.reliability.clients import ClientProcess, end_all
 from tests.reliability.history import History, clock
 from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
+from tests.reliability.links import users_of
 from tests.reliability.load import Load, resumed, served, until
 from tests.reliability.report import Report
 from tests.reliability.storage import read_mongodb
@@ -36,9 +38,9 @@ async def rolling(directory: Path, rounds: int, seed: int) -> Report:
 
         ended: list[ClientProcess] = []
         clients: list[ClientProcess] = []
+        running: list[Server] = []
         try:
-            for server in servers:
-                await asyncio.to_thread(server.start)
+            running += [await asyncio.to_thread(server.start) for server in servers]
             clients += (new_client() for _ in range(2))
             load = Load([(server.url, server.target) for server in servers], seed, history)
             async with load.running():
@@ -60,8 +62,9 @@ async def rolling(directory: Path, rounds: int, seed: int) -> Report:
         finally:
             for client in clients:
                 client.close()
-            for server in servers:
-                await _stop(server)
+            for server in running:
+                if server.process.poll() is None:
+                    await asyncio.to_thread(server.stop)
         stored = await read_mongodb(MongoDBSettings(uri=member.uri))
     names = set()
     for client in (*ended, *clients):
@@ -108,12 +111,6 @@ def _ended_badly(client: ClientProcess, status: int) -> list[Finding]:
     return [Finding("client", "", f"{client.name} ended with status {status}")] if status else []
 
 
-async def _stop(server: Server) -> None:
-    with contextlib.suppress(AttributeError):  # it was never started
-        if server.process.poll() is None:
-            await asyncio.to_thread(server.stop)
-
-
 async def workers(directory: Path, rounds: int, seed: int) -> Report:
     """`kill -9` of one of two workers of a server, at random."""
     dice, history, report = random.Random(seed), History(), Report()
@@ -126,10 +123,10 @@ async def workers(directory: Path, rounds: int, seed: int) -> Report:
             async with load.running():
                 await served(history, clock(), ANSWER_SECONDS)
                 for _ in range(rounds):
-                    await until(lambda: len(_children(server)) == WORKERS, ANSWER_SECONDS, "workers are not replaced")
+                    await until(lambda: len(_serving(server)) == WORKERS, ANSWER_SECONDS, "workers are not replaced")
                     await asyncio.sleep(dice.random() * BUSY_SECONDS)
                     killed = clock()
-                    os.kill(dice.choice(_children(server)), signal.SIGKILL)
+                    os.kill(dice.choice(sorted(_serving(server))), signal.SIGKILL)
                     times, streams = await asyncio.gather(
                         served(history, killed, ANSWER_SECONDS),
                         resumed(history, load.streams, killed, ANSWER_SECONDS),
@@ -142,7 +139,6 @@ async def workers(directory: Path, rounds: int, seed: int) -> Report:
     return report
 
 
-def _children(server: Server) -> list[int]:
-    """The processes that a server has started and that live."""
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def _serving(server: Server) -> set[int]:
+    """The workers of a server that listen."""
+    return users_of(server.grpc_port, [child.pid for child in psutil.Process(server.process.pid).children()])
