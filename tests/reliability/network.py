@@ -34,7 +34,7 @@ async def network(
     dice, history, report = random.Random(seed), History(), Report()
     names = ways or tuple(NETWORK)
     with replica_set(1, within=directory) as (member,):
-        link = Link(member.port, dice)
+        link = Link(member.port, random.Random(seed))
         await link.open()
         uri = f"mongodb://{link.address}/?directConnection=true&appName={CLIENT}"
         try:
@@ -114,9 +114,9 @@ NETWORK: dict[str, Fault] = {
 class Parted:
     """The links of a replica set, and how its primary is parted from others."""
 
-    def __init__(self, members: Sequence[Mongod], dice: random.Random) -> None:
+    def __init__(self, members: Sequence[Mongod], seed: int) -> None:
         self._members = members
-        self.links = [Link(member.port, dice, self._pids) for member in members]
+        self.links = [Link(member.port, random.Random(seed), self._pids) for member in members]
 
     def _pids(self) -> set[int]:
         return {member.pid for member in self._members}
@@ -207,7 +207,7 @@ async def parted(directory: Path, seed: int) -> AsyncIterator[tuple[Set, Parted,
         for member in members:
             stack.callback(member.close)
             await asyncio.to_thread(member.start)
-        links = Parted(members, dice)
+        links = Parted(members, seed)
         try:
             for link in links.links:
                 await link.open()

@@ -1,6 +1,7 @@
 """Rolling restarts: of two servers on one MongoDB and of clients, each drained in turn; and workers that are killed."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -23,12 +24,15 @@ from tests.reliability.storage import read_mongodb
 from tests.server import Server
 
 SERVERS = 2
+CLIENTS = 2
 WORKERS = 2
 
 
 async def rolling(directory: Path, rounds: int, seed: int) -> Report:
     """Drain a server and start it again, and in the next round a client, in turn."""
     dice, history, report = random.Random(seed), History(), Report()
+    ended: list[ClientProcess] = []
+    clients: list[ClientProcess] = []
     with replica_set(1, within=directory) as (member,):
         servers = [new_server(directory, "--engine", "mongodb", "--mongodb-uri", member.uri) for _ in range(SERVERS)]
         targets = ",".join(server.target for server in servers)
@@ -36,40 +40,36 @@ async def rolling(directory: Path, rounds: int, seed: int) -> Report:
         def new_client() -> ClientProcess:
             return ClientProcess(directory, "patient", servers[0].url, targets, dice.randrange(2**32))
 
-        ended: list[ClientProcess] = []
-        clients: list[ClientProcess] = []
-        running: list[Server] = []
-        try:
-            running += [await asyncio.to_thread(server.start) for server in servers]
-            clients += (new_client() for _ in range(2))
+        with contextlib.ExitStack() as stack:
+            for server in servers:
+                stack.enter_context(server)
+            clients += (new_client() for _ in range(CLIENTS))
+            for client in clients:
+                stack.callback(client.close)
             load = Load([(server.url, server.target) for server in servers], seed, history)
             async with load.running():
                 await resumed(history, load.streams, clock(), ANSWER_SECONDS)
                 for number in range(rounds):
-                    place = number // 2 % 2
                     await asyncio.sleep(dice.random() * BUSY_SECONDS)
+                    turn = number // 2
                     if number % 2 == 0:
-                        streams = load.streams[place * len(load.streams) // SERVERS :][: len(load.streams) // SERVERS]
+                        place = turn % SERVERS
+                        streams = [name for name in load.streams if name.startswith(f"c{place}-")]
                         await _drain(servers[place], streams, history, report)
                     else:
+                        place = turn % CLIENTS
                         await clients[place].working()
                         report.found(_ended_badly(clients[place], await asyncio.to_thread(clients[place].end)))
                         ended.append(clients[place])
                         clients[place] = new_client()
+                        stack.callback(clients[place].close)
                         report.fault("client drained", back=await clients[place].working())
             for client, status in zip(clients, await end_all(clients), strict=True):
                 report.found(_ended_badly(client, status))
-        finally:
-            for client in clients:
-                client.close()
-            for server in running:
-                if server.process.poll() is None:
-                    await asyncio.to_thread(server.stop)
         stored = await read_mongodb(MongoDBSettings(uri=member.uri))
-    names = set()
     for client in (*ended, *clients):
-        names.add(client.name)
         history.add(client.history())
+    names = {client.name for client in (*ended, *clients)}
     report.close(history, check(history, stored))
     report.found(
         [

@@ -74,14 +74,13 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
 
 async def test_a_network_at_fault(tmp_path: Path) -> None:
     need_mongod()
-    ways = ("slow", "trickle", "cut", "deaf", "half forgotten")
+    ways = ("slow", "cut", "deaf")
     assert_sound(await network(tmp_path, len(ways), SEED, ways, SHORT_SECONDS), len(ways))
 
 
 async def test_a_partition(tmp_path: Path) -> None:
     need_mongod()
-    ways = ("from server", "from all")
-    assert_sound(await partitions(tmp_path, len(ways), SEED, ways, SHORT_SECONDS), len(ways))
+    assert_sound(await partitions(tmp_path, 1, SEED, ("from all",)), 1)
 
 
 async def test_consumers_on_sqlite(tmp_path: Path) -> None:
