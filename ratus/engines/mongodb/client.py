@@ -13,7 +13,6 @@ from ratus.engines.mongodb import documents
 from ratus.engines.mongodb.fallback import Collection
 from ratus.errors import StartError
 
-PATIENCE: Final = 10.0  # seconds for an answer on a connection that may have died in silence, unless `unhurried`
 _LONG: Final = 7 * 24 * 3600.0  # seconds; MongoDB takes three times that
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -23,7 +22,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     # Asked every time, since a server that is told once and then heard only does not show that it still hears us.
     "serverMonitoringMode": "poll",
     "connectTimeoutMS": 5000,  # beyond that, how soon a server that is silent counts as gone
-    "socketTimeoutMS": int(PATIENCE * 1000),
+    "socketTimeoutMS": 10_000,  # for an answer on a connection that may have died in silence, unless `unhurried`
     "waitQueueTimeoutMS": 5000,
 }
 
