@@ -1,6 +1,7 @@
 """The MongoDB engine while its server is down, comes back, loses connections and leaves outcomes unknown."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -343,3 +344,17 @@ async def test_long_work_is_waited_for_longer_than_an_answer(mongodb_settings: M
     with pytest.raises(StorageUnavailable):
         await engine.get("1")
     await engine.close()
+
+
+async def test_an_outage_that_meets_what_a_cancelled_call_has_begun_is_no_fault(
+    engine: MongoDBEngine, fail: Fail, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail("find", times=2, errorCode=11600)
+    call = asyncio.create_task(engine.get("1"))
+    await asyncio.sleep(0)  # so that it begins
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await engine.close()  # waits for what was begun
+    gc.collect()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -230,7 +230,11 @@ class MongoDBEngine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         with errors.translated():
-            return await asyncio.shield(task)
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                task.add_done_callback(_abandoned)
+                raise
 
     async def _run_unhurried(self, work: Coroutine[Any, Any, T]) -> T:
         with unhurried():
@@ -244,6 +248,14 @@ class MongoDBEngine:
 
     async def _index_requests(self) -> None:
         await _persistently(lambda: indexes.ensure_requests(self._collection))
+
+
+def _abandoned(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for this any more, so that only a fault of ours is worth a word."""
+    error = None if task.cancelled() else task.exception()
+    expected = isinstance(error, RatusError) or (isinstance(error, PyMongoError) and errors.translate(error))
+    if error is not None and not expected:
+        _log.error("what a cancelled call has begun has failed", exc_info=error)
 
 
 async def _persistently(create: Callable[[], Awaitable[T]]) -> T:
