@@ -157,10 +157,10 @@ class Unary:
             claim = Claim(consumer, (topic,), Span(), request=name)
             self._history.claims.append(claim)
             answer, reason = await self._call(self._client.promises.ClaimTasks(request, timeout=CALL_SECONDS))
+            received = [delivery(task, claim) for task in answer.tasks] if answer is not None else []
+            self._history.deliveries += received  # before the end, so that a journal never lacks what an answer brought
             settle(claim.span, reason)
             if answer is not None:
-                received = [delivery(task, claim) for task in answer.tasks]
-                self._history.deliveries += received
                 return received
             await asyncio.sleep(0.1)  # between attempts
         return []
@@ -229,13 +229,14 @@ class Rest:
         claim = Claim(consumer, (topic,), Span())
         self._history.claims.append(claim)
         answer, reason = await self._call("POST", f"{topic}/promises", consumer=consumer, timeout=f"{timeout}ms")
-        settle(claim.span, reason)
         if answer is None:
+            settle(claim.span, reason)
             await asyncio.sleep(0.05)  # a claim over REST does not wait
             return []
         times = {name: to_ms(parse_time(answer[name])) for name in ("scheduled", "consumed", "deadline")}
         one = Delivery(answer["_id"], answer["topic"], answer["nonce"], answer["consumer"], claim=claim, **times)
         self._history.deliveries.append(one)
+        settle(claim.span, reason)
         return [one]
 
     async def commit(self, commit: Commit) -> None:

@@ -30,7 +30,7 @@ def clock() -> float:
 
 @dataclass(slots=True)
 class Span:
-    """When a call ran and what came of it; `error` is the reason that the server gave."""
+    """When a call ran and what came of it; `error` is the reason that the server gave. `on_end` is told of its end."""
 
     begin: float = field(default_factory=clock)
     end: float = inf
