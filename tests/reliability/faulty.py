@@ -49,8 +49,14 @@ class HandsOutTwice(Faulty):
 class IgnoresNonces(Faulty):
     """Applies every commit."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
     async def commit(self, commits: Sequence[Commit], *, payloads: bool = True) -> list[Task | RatusError]:
-        self.planted += 1
+        for one in commits:
+            self.planted += one.nonce in self._seen  # only a second commit is wrong to apply
+            self._seen.add(one.nonce)
         return await super().commit([msgspec.structs.replace(one, nonce="") for one in commits])
 
 

@@ -73,7 +73,7 @@ class Load:
                 self._poll(target, unary, f"{name}-poll", False),
                 self._poll(target, unary, f"{name}-giving", True),
             )
-            workers.append(self._work(target, f"{name}-work"))
+            workers.append(self._work(target, unary, f"{name}-work"))
         running = [asyncio.create_task(worker) for worker in workers]
         try:
             yield
@@ -134,7 +134,7 @@ class Load:
                 claim.span.finish(Outcome.UNKNOWN, reason)
                 await self._pause(RETRY_SECONDS)
 
-    async def _work(self, target: str, consumer: str) -> None:
+    async def _work(self, target: str, hands: Hands, consumer: str) -> None:
         async with Client(target, CHANNEL) as client:
             while not self._over.is_set():
                 claim = Claim(consumer, (TOPIC,), Span())
@@ -143,35 +143,36 @@ class Load:
                 start = promises_pb.PollRequest(topics=[TOPIC], consumer=consumer, max_in_flight=10)
                 start.timeout.FromMilliseconds(self._long)
                 sent: dict[int, list[Commit]] = {}
-                reason = ""
+                number, reason = 0, ""
                 try:
                     await call.write(promises_pb.WorkRequest(start=start))
                     while (message := await self._unless_over(call.read())) not in (None, grpc.aio.EOF):
                         if message.HasField("tasks") and message.tasks.tasks:
                             commits = [self._new_commit(held) for held in self._handed(message.tasks.tasks, claim)]
-                            number = len(sent) + 1
+                            number += 1
                             sent[number] = commits
                             self._history.commits += commits
                             request = tasks_pb.CommitTasksRequest(commits=[commit_message(one) for one in commits])
                             await call.write(promises_pb.WorkRequest(sequence=number, commit=request))
                         elif message.HasField("results") and message.results.sequence:
-                            self._answered(sent[message.results.sequence], message.results)
+                            self._answered(sent.pop(message.results.sequence), message.results, hands)
                 except grpc.aio.AioRpcError as error:
                     reason = reason_of(error)
                 except asyncio.InvalidStateError:  # a write to a stream that has ended
                     reason = await reason_of_end(call)
                 call.cancel()
                 claim.span.finish(Outcome.UNKNOWN, reason)
-                for commits in sent.values():
-                    for commit in commits:
-                        if commit.span.outcome is Outcome.UNKNOWN and not commit.span.error:
-                            commit.span.finish(Outcome.UNKNOWN)
+                for commit in itertools.chain.from_iterable(sent.values()):
+                    commit.span.finish(Outcome.UNKNOWN)
+                    self._later(self._commit(hands, commit))
                 await self._pause(RETRY_SECONDS)
 
-    def _answered(self, commits: list[Commit], results: Any) -> None:
+    def _answered(self, commits: list[Commit], results: Any, hands: Hands) -> None:
         whole = status_reason(results.status.code)
         for position, commit in enumerate(commits):
             settle(commit.span, whole or status_reason(results.commit.results[position].status.code))
+            if commit.span.outcome is Outcome.UNKNOWN:  # else it would keep its place in the window of the stream
+                self._later(self._commit(hands, commit))
 
     def _handed(self, tasks: Any, claim: Claim) -> list[Delivery]:
         handed = [delivery(task, claim) for task in tasks]
@@ -189,7 +190,7 @@ class Load:
                 await hands.extend(Extension(held.id, held.nonce, int(clock()) + self._long, Span()))
             await self._commit(hands, held)
 
-    async def _commit(self, hands: Hands, held: Delivery) -> None:
+    async def _commit(self, hands: Hands, held: Delivery | Commit) -> None:
         for _ in range(ATTEMPTS):
             commit = self._new_commit(held)
             await hands.commit(commit)
@@ -201,7 +202,7 @@ class Load:
         await self._pause((held.deadline - clock()) / 1000 + self._random.random() * 0.1)
         await self._commit(hands, held)
 
-    def _new_commit(self, held: Delivery) -> Commit:
+    def _new_commit(self, held: Delivery | Commit) -> Commit:
         payload = f'"commit-{self._name}{next(self._ids)}"'
         if self._random.random() < 0.1:  # to be done again
             scheduled = int(clock()) + self._random.randint(0, 300)
