@@ -130,8 +130,8 @@ class Load:
                             break
                 except grpc.aio.AioRpcError as error:
                     reason = reason_of(error)
+                claim.span.finish(Outcome.UNKNOWN, reason)  # before the server hears of it
                 call.cancel()
-                claim.span.finish(Outcome.UNKNOWN, reason)
                 await self._pause(RETRY_SECONDS)
 
     async def _work(self, target: str, hands: Hands, consumer: str) -> None:
@@ -160,8 +160,8 @@ class Load:
                     reason = reason_of(error)
                 except asyncio.InvalidStateError:  # a write to a stream that has ended
                     reason = await reason_of_end(call)
+                claim.span.finish(Outcome.UNKNOWN, reason)  # before the server hears of it
                 call.cancel()
-                claim.span.finish(Outcome.UNKNOWN, reason)
                 for commit in itertools.chain.from_iterable(sent.values()):
                     commit.span.finish(Outcome.UNKNOWN)
                     self._later(self._commit(hands, commit))
