@@ -1,0 +1,133 @@
+"""What stands between SQLite and the disk in a process under test: it notes what is done, and lets it fail."""
+
+import os
+import random
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from ratus.engines.sqlite import schema
+from tests.reliability.dial import Dial
+from tests.reliability.trace import DATABASE, FILES, WAL, Kind, Trace
+
+_BASE: Final = "unix"
+_SOME: Final = 0.05  # of the syncs
+
+
+class Trouble(IntEnum):
+    """What the disk cannot do."""
+
+    NONE = 0
+    FULL = 1  # no file grows
+    DATABASE_FULL = 2  # the database does not, so that no checkpoint ends and the log grows
+    WRITES = 3
+    SYNCS = 4
+    SOME_SYNCS = 5
+
+
+class ShimVFS(apsw.VFS):
+    """The one of the system but for the files of one database. With `lies` the log is told to be synced, and is not."""
+
+    def __init__(self, path: str, trouble: Dial | None, trace: Path | None, *, lies: bool) -> None:
+        super().__init__("shim", _BASE, makedefault=True)
+        self._names = {os.path.realpath(path) + file: file for file in FILES}
+        self._trouble = trouble
+        self._trace = None if trace is None else Trace(trace)
+        self._lies = lies
+        self._dice = random.Random(os.getpid())
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        file = name.filename() if isinstance(name, apsw.URIFilename) else name
+        if file not in self._names:
+            return apsw.VFSFile(_BASE, name, flags)
+        return _File(name, flags, self, self._names[file])
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        if filename in self._names:
+            self.note(Kind.DELETE, self._names[filename])
+        super().xDelete(filename, syncdir)
+
+    def note(self, kind: Kind, file: str, offset: int = 0, data: bytes = b"") -> None:
+        lie = self._lies and kind is Kind.SYNC and file == WAL
+        if self._trace is not None and not lie:
+            self._trace.note(kind, file, offset, data)
+
+    def room_for(self, file: str, size: int, end: int) -> bool:
+        """Whether a file of this size can be written to the end."""
+        full = {Trouble.FULL: True, Trouble.DATABASE_FULL: file == DATABASE}
+        return end <= size or not full.get(self._now(), False)
+
+    def may_write(self) -> bool:
+        return self._now() is not Trouble.WRITES
+
+    def may_sync(self) -> bool:
+        some = self._now() is Trouble.SOME_SYNCS and self._dice.random() < _SOME
+        return not some and self._now() is not Trouble.SYNCS
+
+    def _now(self) -> Trouble:
+        return Trouble.NONE if self._trouble is None else Trouble(self._trouble.get())
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, name: str | apsw.URIFilename | None, flags: list[int], vfs: ShimVFS, file: str) -> None:
+        super().__init__(_BASE, name, flags)
+        self._vfs = vfs
+        self._file = file
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        if not self._vfs.may_write():
+            raise _io_error(apsw.SQLITE_IOERR_WRITE)
+        if not self._vfs.room_for(self._file, self.xFileSize(), offset + len(data)):
+            self._write(data[: len(data) // 2], offset)  # as much as there was room for
+            raise apsw.FullError("no room")
+        self._write(data, offset)
+
+    def _write(self, data: bytes, offset: int) -> None:
+        self._vfs.note(Kind.WRITE, self._file, offset, data)
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:
+        self._vfs.note(Kind.TRUNCATE, self._file, newsize)
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:
+        if not self._vfs.may_sync():
+            self._vfs.note(Kind.FAILED_SYNC, self._file)
+            raise _io_error(apsw.SQLITE_IOERR_FSYNC)
+        super().xSync(flags)
+        self._vfs.note(Kind.SYNC, self._file)
+
+
+def _io_error(code: int) -> apsw.IOError:
+    error = apsw.IOError("planted")
+    error.extendedresult = code
+    return error
+
+
+def checkpoint_as_sqlite_does(journal_bytes: int) -> None:
+    """Let connections checkpoint after so many bytes of the log, and not mind when that fails.
+
+    SQLite ignores errors of a checkpoint after a commit, which apsw would raise all the same when they come from
+    Python. Few bytes make for many checkpoints.
+    """
+    connect = schema.connect
+
+    def connect_and_checkpoint(path: str | None) -> apsw.Connection:
+        connection = connect(path)
+        limit = journal_bytes // int(connection.pragma("page_size"))
+
+        def committed(connection: apsw.Connection, database: str, pages: int) -> int:
+            if pages >= limit:
+                try:
+                    connection.wal_checkpoint(database)
+                except apsw.Error:
+                    pass
+            return apsw.SQLITE_OK
+
+        connection.set_wal_hook(committed)
+        return connection
+
+    schema.connect = connect_and_checkpoint
+    schema._WAL_BYTES = journal_bytes
