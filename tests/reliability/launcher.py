@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import ratus.cli
+from ratus.engines.sqlite import schema
 from tests.reliability.dial import Dial
 from tests.reliability.shim import ShimVFS, checkpoint_as_sqlite_does
 
 PROGRAM: Final = (sys.executable, "-m", "tests.reliability.launcher")
 DISK: Final = "TEST_DISK"  # path of the database whose files get a shim
-JOURNAL_BYTES: Final = "TEST_JOURNAL_BYTES"  # of its log between checkpoints
+JOURNAL_BYTES: Final = "TEST_JOURNAL_BYTES"  # of the log of SQLite between checkpoints
 TROUBLE: Final = "TEST_TROUBLE"  # file of a dial
 TRACE: Final = "TEST_TRACE"  # file for all that is done
 LIES: Final = "TEST_LIES"  # about syncs of the log
@@ -27,13 +28,15 @@ def main() -> None:
     settings = os.environ
     if CLOCK in settings:
         _turn_clock(Dial(Path(settings[CLOCK])))
+    if JOURNAL_BYTES in settings:
+        schema._WAL_BYTES = int(settings[JOURNAL_BYTES])
     shim = _shim(settings) if DISK in settings else None  # which SQLite uses as long as it lives
     ratus.cli.main()
     del shim
 
 
 def _shim(settings: Mapping[str, str]) -> ShimVFS:
-    checkpoint_as_sqlite_does(int(settings[JOURNAL_BYTES]))
+    checkpoint_as_sqlite_does()
     trouble = Dial(Path(settings[TROUBLE])) if TROUBLE in settings else None
     trace = Path(settings[TRACE]) if TRACE in settings else None
     return ShimVFS(settings[DISK], trouble, trace, lies=LIES in settings)

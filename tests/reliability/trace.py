@@ -49,6 +49,9 @@ class Trace:
         head = _HEAD.pack(time.time() * 1000, kind, FILES.index(file), offset, len(data))
         self._file.write(head + data)
 
+    def close(self) -> None:
+        self._file.close()
+
 
 def read(path: Path) -> Iterator[Operation]:
     """What was noted; of a process that was killed the last may be missing."""

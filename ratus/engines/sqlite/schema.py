@@ -14,6 +14,7 @@ from ratus.errors import StartError
 
 APPLICATION_ID: Final = 0x52617475  # "Ratu"
 VERSION: Final = 1
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")  # at the begin of a rollback journal
 _PAGE_BYTES: Final = 2048  # of new files; smaller pages are less to write for tasks whose ids are random
 WAL_BYTES: Final = (
     16 * 1024 * 1024
@@ -87,11 +88,20 @@ def check_header(path: str) -> None:
         return
     except OSError as error:
         raise StartError(f"cannot open {path}: {error.strerror}") from None
-    if not header:
+    if not header or (not any(header) and _was_being_made(path)):
         return
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
         raise StartError(f"{path} is not a Ratus queue: it is no SQLite database")
     _check_versions(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
+
+
+def _was_being_made(path: str) -> bool:
+    """Whether there is a journal, by which SQLite undoes what a power cut has left of the first transaction."""
+    try:
+        with open(path + "-journal", "rb") as file:
+            return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
+    except OSError:
+        return False
 
 
 def _check_versions(path: str, application_id: int, version: int) -> None:
