@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from ratus import times
 from ratus.core.claimant import Claimant
 from ratus.core.claimer import Claimer, Offer
+from ratus.core.clock import watch_clock
 from ratus.core.neighbours import Neighbours
 from ratus.core.subscription import Subscription
 from ratus.core.windows import Windows
@@ -42,6 +43,7 @@ class Delivery:
         self._evict_at = _IDLE_CLAIMERS
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = self._start(neighbours.run()) if engine.shared else None
+        self._clock: asyncio.Task[None] | None = None  # watched once there are claimers
         self._listen: Callable[[], AbstractContextManager[None]] = neighbours.listen if engine.shared else nullcontext
 
     async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
@@ -155,6 +157,12 @@ class Delivery:
     def _dry(self) -> list[str]:
         return [topic for topic, claimer in self._claimers.items() if claimer.is_dry]
 
+    def _on_clock(self) -> None:
+        for claimer in self._claimers.values():
+            claimer.look()
+        for subscription in self._subscriptions:
+            subscription.look()
+
     def drain(self) -> None:
         """End all streams and waits with Draining, and admit no more."""
         self._draining = True
@@ -165,8 +173,9 @@ class Delivery:
 
     async def close(self) -> None:
         """Finish what is under way in the background, once nobody waits any more."""
-        if self._neighbours is not None:
-            self._neighbours.cancel()
+        for watch in (self._neighbours, self._clock):
+            if watch is not None:
+                watch.cancel()
         await asyncio.gather(*(claimer.stop() for claimer in self._claimers.values()))
         while self._background:  # the end of one may be the begin of another
             await asyncio.wait(self._background)
@@ -181,6 +190,8 @@ class Delivery:
     def _claimer(self, topic: str) -> Claimer:
         claimer = self._claimers.get(topic)
         if claimer is None:
+            if self._clock is None:
+                self._clock = self._start(watch_clock(self._on_clock))
             claimer = self._claimers[topic] = Claimer(
                 topic,
                 self._engine,

@@ -108,6 +108,10 @@ class Subscription:
         """What was delivered and still counts."""
         return self._window.holds()
 
+    def look(self) -> None:
+        """The clock was set; deadlines that make room may have passed."""
+        self._changed.set()
+
     def drain(self) -> None:
         """Let `next` end with Draining."""
         self._draining = True
