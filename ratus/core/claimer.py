@@ -176,9 +176,9 @@ class Claimer:
         if self._hungry:
             self._wake.set()
 
-    def look(self) -> None:
-        """The clock was set; what was not due may be."""
-        if self._hungry:
+    def look(self, now: datetime) -> None:
+        """See what the clock shows, which may have been set since the timer was."""
+        if self._hungry and self._due_at is not None and self._due_at <= now:
             self._wake.set()
 
     async def _run(self) -> None:

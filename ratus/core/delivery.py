@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 from ratus import times
 from ratus.core.claimant import Claimant
 from ratus.core.claimer import Claimer, Offer
-from ratus.core.clock import watch_clock
 from ratus.core.neighbours import Neighbours
 from ratus.core.subscription import Subscription
 from ratus.core.windows import Windows
@@ -23,6 +22,7 @@ T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 
 MAX_WAITERS: Final = 100_000  # calls and streams of this process
+_CLOCK_CHECK: Final = 1.0  # seconds between looks at the clock, which may have been set
 _IDLE_CLAIMERS: Final = 1000  # kept for topics without consumers
 _MAX_OFFER: Final = 16  # tasks
 _RELEASE_PAUSES: Final = (0.1, 0.5, *[2.0] * 60)  # seconds; a promise that cannot be released ends by its deadline
@@ -43,7 +43,7 @@ class Delivery:
         self._evict_at = _IDLE_CLAIMERS
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = self._start(neighbours.run()) if engine.shared else None
-        self._clock: asyncio.Task[None] | None = None  # watched once there are claimers
+        self._clock: asyncio.Task[None] | None = None  # looked at once there are claimers
         self._listen: Callable[[], AbstractContextManager[None]] = neighbours.listen if engine.shared else nullcontext
 
     async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
@@ -157,11 +157,18 @@ class Delivery:
     def _dry(self) -> list[str]:
         return [topic for topic, claimer in self._claimers.items() if claimer.is_dry]
 
-    def _on_clock(self) -> None:
-        for claimer in self._claimers.values():
-            claimer.look()
-        for subscription in self._subscriptions:
-            subscription.look()
+    async def _look_at_clock(self) -> None:
+        """Let nobody wait for a time that the clock shows, though the timer that was set for it does not.
+
+        Whether the clock was set is not asked, as it may have been set back in between.
+        """
+        while True:
+            await asyncio.sleep(_CLOCK_CHECK)
+            now = times.now()
+            for claimer in self._claimers.values():
+                claimer.look(now)
+            for subscription in self._subscriptions:
+                subscription.look(now)
 
     def drain(self) -> None:
         """End all streams and waits with Draining, and admit no more."""
@@ -191,7 +198,7 @@ class Delivery:
         claimer = self._claimers.get(topic)
         if claimer is None:
             if self._clock is None:
-                self._clock = self._start(watch_clock(self._on_clock))
+                self._clock = self._start(self._look_at_clock())
             claimer = self._claimers[topic] = Claimer(
                 topic,
                 self._engine,

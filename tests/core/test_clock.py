@@ -8,7 +8,7 @@ import pytest
 
 from ratus import times
 from ratus.config import ChoreSettings
-from ratus.core import alarm, clock
+from ratus.core import alarm, delivery
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.model import PollRequest, TaskState
@@ -24,7 +24,7 @@ Set = Callable[[timedelta], None]
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
     """Set the clock ahead of the right time by so much."""
-    monkeypatch.setattr(clock, "_CHECK", CHECK)
+    monkeypatch.setattr(delivery, "_CLOCK_CHECK", CHECK)
     monkeypatch.setattr(alarm, "_CLOCK_CHECK", CHECK)
     now, ahead = times.now, timedelta(0)
 
@@ -41,6 +41,16 @@ async def test_a_task_whose_time_the_clock_jumps_over_is_handed_out(service: Ser
     waiting = asyncio.create_task(claim(service, wait=60 * SECOND))
     assert await claim(service) == []
     set_clock(2 * HOUR)
+    assert ids(await soon(waiting)) == ["1"]
+
+
+async def test_a_clock_that_was_wrong_for_a_moment_only_delays_nothing(service: Service, set_clock: Set) -> None:
+    waiting = asyncio.create_task(claim(service, wait=60 * SECOND))
+    assert await claim(service) == []
+    set_clock(-HOUR)
+    await insert(service, "1", scheduled=times.now() + HOUR)
+    assert await service.get_topic("t")  # by now a timer is set for the wrong time
+    set_clock(timedelta(0))
     assert ids(await soon(waiting)) == ["1"]
 
 

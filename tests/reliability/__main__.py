@@ -17,11 +17,14 @@ from typing import Any
 from ratus.config import MongoDBSettings
 from tests.mongod import standalone
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.clocks import clock_jumps
 from tests.reliability.databases import failing_commands, failovers
+from tests.reliability.disk import disk_full, tmpfs_full
 from tests.reliability.kills import kills, new_server, power_cuts
 from tests.reliability.report import Report
 from tests.reliability.soak.run import soak_part
 from tests.reliability.storage import read_mongodb, read_sqlite
+from tests.reliability.torn import torn_writes
 
 Part = Callable[[Path, int, int], Coroutine[Any, Any, Report]]
 
@@ -55,6 +58,10 @@ PARTS = {
     "backups-mongodb": Long(backups_mongodb, 50),
     "soak": Long(partial(soak_part, "sqlite", 1), 15),
     "soak-mongodb": Long(partial(soak_part, "mongodb", 3), 15),
+    "torn-writes": Long(torn_writes, 3000),
+    "disk-full": Long(disk_full, 200),
+    "tmpfs-full": Long(tmpfs_full, 100),
+    "clock-jumps": Long(clock_jumps, 100),
 }
 
 

@@ -55,25 +55,31 @@ async def disk_full(directory: Path, rounds: int, seed: int) -> Report:
 
 async def tmpfs_full(directory: Path, rounds: int, seed: int) -> Report:
     """A file of somebody else fills a real file system, and is removed; takes root."""
-    disk = directory / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "tmpfs", disk], check=True)
-    try:
+    with small_file_system(directory / "disk") as disk:
         path, ballast = disk / "q.db", disk / "ballast"
 
         @contextlib.contextmanager
         def trouble() -> Iterator[str]:
-            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(4096))
             try:
+                with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
                 yield "tmpfs full"
             finally:
                 ballast.unlink()
 
         return await _troubles(_server(directory, path, {}), path, trouble, lambda: False, rounds, seed)
+
+
+@contextlib.contextmanager
+def small_file_system(path: Path) -> Iterator[Path]:
+    """One in memory that can be filled; CalledProcessError where it cannot be mounted."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "tmpfs", path], check=True)
+    try:
+        yield path
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", path], check=True)
 
 
 def _server(directory: Path, path: Path, env: dict[str, str]) -> Server:
@@ -100,7 +106,11 @@ async def _troubles(
                 await asyncio.sleep(dice.random() * HELD_SECONDS)
                 begun = len(history.inserts)
                 with trouble() as name:
-                    await until(lambda: noticed() or _failed(history, begun), ANSWER_SECONDS, f"{name}: no call fails")
+                    await until(
+                        lambda begun=begun: noticed() or _failed(history, begun),
+                        ANSWER_SECONDS,
+                        f"{name}: no call fails",
+                    )
                     report.found(await _unreadable(server.url, history))
                     await asyncio.sleep(dice.random() * 2 * HELD_SECONDS)
                 well = clock()

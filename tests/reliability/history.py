@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 from ratus.model import Task, TaskState
 from ratus.times import to_ms
 
-
 LOOKED: Final = 2000  # ms that may lie between a look of the server at the clock and what it does then
 
 

@@ -39,13 +39,13 @@ class ShimVFS(apsw.VFS):
         self._lies = lies
         self._dice = random.Random(os.getpid())
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 (a name of apsw)
         file = name.filename() if isinstance(name, apsw.URIFilename) else name
         if file not in self._names:
             return apsw.VFSFile(_BASE, name, flags)
         return _File(name, flags, self, self._names[file])
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 (a name of apsw)
         if filename in self._names:
             self.note(Kind.DELETE, self._names[filename])
         super().xDelete(filename, syncdir)
@@ -77,7 +77,7 @@ class _File(apsw.VFSFile):
         self._vfs = vfs
         self._file = file
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (a name of apsw)
         if not self._vfs.may_write():
             raise _io_error(apsw.SQLITE_IOERR_WRITE)
         if not self._vfs.room_for(self._file, self.xFileSize(), offset + len(data)):
@@ -89,11 +89,11 @@ class _File(apsw.VFSFile):
         self._vfs.note(Kind.WRITE, self._file, offset, data)
         super().xWrite(data, offset)
 
-    def xTruncate(self, newsize: int) -> None:
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 (a name of apsw)
         self._vfs.note(Kind.TRUNCATE, self._file, newsize)
         super().xTruncate(newsize)
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 (a name of apsw)
         if not self._vfs.may_sync():
             self._vfs.note(Kind.FAILED_SYNC, self._file)
             raise _io_error(apsw.SQLITE_IOERR_FSYNC)

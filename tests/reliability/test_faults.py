@@ -1,5 +1,6 @@
 """The short form: each part of the long form, with few rounds."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ import pytest
 from tests.conftest import need_mongod
 from tests.reliability.__main__ import kills_mongodb, kills_sqlite
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.clocks import clock_jumps
 from tests.reliability.databases import failing_commands, failovers
+from tests.reliability.disk import TROUBLES, disk_full, tmpfs_full
 from tests.reliability.kills import power_cuts
 from tests.reliability.report import Report
 from tests.reliability.soak.run import Plan, soak
+from tests.reliability.torn import torn_writes
 
 SEED = 6
 
@@ -66,3 +70,26 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     report = await backups_mongodb(tmp_path, 2, SEED)
     assert_sound(report, 3)
     assert report.finished > 0
+async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
+    assert_sound(await torn_writes(tmp_path, 70, SEED), 70)
+
+
+async def test_a_log_that_is_not_synced_is_found(tmp_path: Path) -> None:
+    report = await torn_writes(tmp_path, 8, SEED, lies=True)
+    assert "lost" in {finding.rule for finding in report.findings}
+
+
+async def test_a_disk_that_is_full_or_fails(tmp_path: Path) -> None:
+    assert_sound(await disk_full(tmp_path, len(TROUBLES), SEED), len(TROUBLES))
+
+
+async def test_a_full_file_system(tmp_path: Path) -> None:
+    try:
+        report = await tmpfs_full(tmp_path, 1, SEED)
+    except subprocess.CalledProcessError:
+        pytest.skip("NOT TESTED: only root can mount a small file system to fill")
+    assert_sound(report, 1)
+
+
+async def test_a_clock_that_jumps(tmp_path: Path) -> None:
+    assert_sound(await clock_jumps(tmp_path, 2, SEED), 4)

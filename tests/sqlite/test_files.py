@@ -105,7 +105,9 @@ async def test_an_empty_file_becomes_a_queue(tmp_path: Path) -> None:
 async def test_a_power_cut_while_the_schema_is_made_leaves_a_queue(tmp_path: Path) -> None:
     path = tmp_path / "q.db"
     path.write_bytes(bytes(3 * 2048))  # pages of which none has arrived
-    journal = bytes.fromhex("d9d505f920a163d7") + b"".join(n.to_bytes(4) for n in (0, 1, 0, 512, 2048))  # no page before
+    journal = bytes.fromhex("d9d505f920a163d7") + b"".join(
+        n.to_bytes(4) for n in (0, 1, 0, 512, 2048)
+    )  # no page before
     path.with_name("q.db-journal").write_bytes(journal.ljust(512, b"\0"))
     engine = await opened(path)
     assert await engine.insert([task("1")]) == [True]
