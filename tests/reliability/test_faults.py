@@ -71,7 +71,7 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     assert_sound(report, 3)
     assert report.finished > 0
 async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
-    assert_sound(await torn_writes(tmp_path, 70, SEED), 70)
+    assert_sound(await torn_writes(tmp_path, 24, SEED, cuts=12), 24)
 
 
 async def test_a_log_that_is_not_synced_is_found(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.reliability.storage import read_sqlite
 from tests.server import Server
 
 ANSWER_SECONDS: Final = 60
-CUTS: Final = 60  # of what one server has done
+CUTS: Final = 60
 AT_ONE_MOMENT: Final = 4
 COMMITS: Final = 150  # that a server acknowledges before its disk is looked at
 TRACE_BYTES: Final = 200 * 2**20  # after which it is looked at in any case
@@ -30,10 +30,10 @@ JOURNAL_BYTES: Final = 256 * 1024  # between checkpoints, which are the moments 
 BEGINNING: Final = 300  # operations, in which the schema is made
 
 
-async def torn_writes(directory: Path, rounds: int, seed: int, *, lies: bool = False) -> Report:
-    """Let servers work, then look at what power cuts at any moment of that would have left.
+async def torn_writes(directory: Path, rounds: int, seed: int, *, cuts: int = CUTS, lies: bool = False) -> Report:
+    """Let servers work, then look at what power cuts at any moment of that would have left: so many of each server.
 
-    Every other server meets syncs that fail. With `lies` the log is never synced, though it is said to be.
+    Every other one meets syncs that fail. With `lies` the log is never synced, though it is said to be.
     """
     dice, report, number = random.Random(seed), Report(), 0
     while (left := rounds - report.faults.total()) > 0:
@@ -41,7 +41,7 @@ async def torn_writes(directory: Path, rounds: int, seed: int, *, lies: bool = F
         home.mkdir()
         history = History()
         await _work(home, history, seed + number, fails=number % 2 == 1, lies=lies)
-        for moment, path in _cuts(home, dice, history, min(CUTS, left)):
+        for moment, path in _cuts(home, dice, history, min(cuts, left)):
             report.found(await _judged(path, history.until(moment)))
             report.fault("cut")
         report.close(history, check(history, await read_sqlite(home / "q.db")))
