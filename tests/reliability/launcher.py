@@ -20,7 +20,7 @@ DISK: Final = "TEST_DISK"  # path of the database whose files get a shim
 JOURNAL_BYTES: Final = "TEST_JOURNAL_BYTES"  # of the log of SQLite between checkpoints
 TROUBLE: Final = "TEST_TROUBLE"  # file of a dial
 TRACE: Final = "TEST_TRACE"  # file for all that is done
-LIES: Final = "TEST_LIES"  # about syncs of the log
+UNSYNCED: Final = "TEST_UNSYNCED"  # the kind of file of which syncs do nothing
 CLOCK: Final = "TEST_CLOCK"  # file of a dial: how many ns the clock is ahead
 
 
@@ -39,7 +39,7 @@ def _shim(settings: Mapping[str, str]) -> ShimVFS:
     checkpoint_as_sqlite_does()
     trouble = Dial(Path(settings[TROUBLE])) if TROUBLE in settings else None
     trace = Path(settings[TRACE]) if TRACE in settings else None
-    return ShimVFS(settings[DISK], trouble, trace, lies=LIES in settings)
+    return ShimVFS(settings[DISK], trouble, trace, settings.get(UNSYNCED))
 
 
 def _turn_clock(dial: Dial) -> None:

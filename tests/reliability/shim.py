@@ -11,7 +11,7 @@ import apsw
 
 from ratus.engines.sqlite import schema
 from tests.reliability.dial import Dial
-from tests.reliability.trace import DATABASE, FILES, WAL, Kind, Trace
+from tests.reliability.trace import DATABASE, FILES, Kind, Trace
 
 _BASE: Final = "unix"
 _SOME: Final = 0.05  # of the syncs
@@ -29,14 +29,14 @@ class Trouble(IntEnum):
 
 
 class ShimVFS(apsw.VFS):
-    """The one of the system but for the files of one database. With `lies` the log is told to be synced, and is not."""
+    """The one of the system but for the files of one database. Of one kind `unsynced`, it only says that it syncs."""
 
-    def __init__(self, path: str, trouble: Dial | None, trace: Path | None, *, lies: bool) -> None:
+    def __init__(self, path: str, trouble: Dial | None, trace: Path | None, unsynced: str | None = None) -> None:
         super().__init__("shim", _BASE, makedefault=True)
         self._names = {os.path.realpath(path) + file: file for file in FILES}
         self._trouble = trouble
         self._trace = None if trace is None else Trace(trace)
-        self._lies = lies
+        self._unsynced = unsynced
         self._dice = random.Random(os.getpid())
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 (a name of apsw)
@@ -51,8 +51,7 @@ class ShimVFS(apsw.VFS):
         super().xDelete(filename, syncdir)
 
     def note(self, kind: Kind, file: str, offset: int = 0, data: bytes = b"") -> None:
-        lie = self._lies and kind is Kind.SYNC and file == WAL
-        if self._trace is not None and not lie:
+        if self._trace is not None and not (kind is Kind.SYNC and file == self._unsynced):
             self._trace.note(kind, file, offset, data)
 
     def room_for(self, file: str, size: int, end: int) -> bool:

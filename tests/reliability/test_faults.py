@@ -15,6 +15,7 @@ from tests.reliability.kills import power_cuts
 from tests.reliability.report import Report
 from tests.reliability.soak.run import Plan, soak
 from tests.reliability.torn import torn_writes
+from tests.reliability.trace import DATABASE, WAL
 
 SEED = 6
 
@@ -71,12 +72,13 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     assert_sound(report, 3)
     assert report.finished > 0
 async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
-    assert_sound(await torn_writes(tmp_path, 24, SEED, cuts=12), 24)
+    assert_sound(await torn_writes(tmp_path, 16, SEED, cuts=8), 16)
 
 
-async def test_a_log_that_is_not_synced_is_found(tmp_path: Path) -> None:
-    report = await torn_writes(tmp_path, 8, SEED, lies=True)
-    assert "lost" in {finding.rule for finding in report.findings}
+@pytest.mark.parametrize(("unsynced", "rules"), [(WAL, {"lost"}), (DATABASE, {"lost", "unsound"})])
+async def test_files_that_are_not_synced_are_found(unsynced: str, rules: set[str], tmp_path: Path) -> None:
+    report = await torn_writes(tmp_path, 16, SEED, cuts=16, unsynced=unsynced)
+    assert {finding.rule for finding in report.findings} & rules
 
 
 async def test_a_disk_that_is_full_or_fails(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import apsw
 
-from ratus.errors import StartError
+from ratus.errors import StartError, StorageUnavailable
 from tests.reliability import launcher, trace
 from tests.reliability.checker import Finding, check
 from tests.reliability.dial import Dial
@@ -24,23 +24,25 @@ from tests.server import Server
 ANSWER_SECONDS: Final = 60
 CUTS: Final = 60
 AT_ONE_MOMENT: Final = 4
-COMMITS: Final = 150  # that a server acknowledges before its disk is looked at
+COMMITS: Final = (50, 300)  # that a server acknowledges before its disk is looked at
 TRACE_BYTES: Final = 200 * 2**20  # after which it is looked at in any case
 JOURNAL_BYTES: Final = 256 * 1024  # between checkpoints, which are the moments of interest
 BEGINNING: Final = 300  # operations, in which the schema is made
 
 
-async def torn_writes(directory: Path, rounds: int, seed: int, *, cuts: int = CUTS, lies: bool = False) -> Report:
+async def torn_writes(
+    directory: Path, rounds: int, seed: int, *, cuts: int = CUTS, unsynced: str | None = None
+) -> Report:
     """Let servers work, then look at what power cuts at any moment of that would have left: so many of each server.
 
-    Every other one meets syncs that fail. With `lies` the log is never synced, though it is said to be.
+    Every other one meets syncs that fail. Files that are to be `unsynced` are only said to be synced.
     """
     dice, report, number = random.Random(seed), Report(), 0
     while (left := rounds - report.faults.total()) > 0:
         home = directory / f"life-{number}"
         home.mkdir()
         history = History()
-        await _work(home, history, seed + number, fails=number % 2 == 1, lies=lies)
+        await _work(home, history, dice, fails=number % 2 == 1, unsynced=unsynced)
         for moment, path in _cuts(home, dice, history, min(cuts, left)):
             report.found(await _judged(path, history.until(moment)))
             report.fault("cut")
@@ -50,7 +52,7 @@ async def torn_writes(directory: Path, rounds: int, seed: int, *, cuts: int = CU
     return report
 
 
-async def _work(home: Path, history: History, seed: int, *, fails: bool, lies: bool) -> None:
+async def _work(home: Path, history: History, dice: random.Random, *, fails: bool, unsynced: str | None) -> None:
     """Let a server work for a while; what it told the disk is in `trace` then."""
     path, trouble = home / "q.db", Dial(home / "trouble")
     env = {
@@ -58,19 +60,21 @@ async def _work(home: Path, history: History, seed: int, *, fails: bool, lies: b
         launcher.JOURNAL_BYTES: str(JOURNAL_BYTES),
         launcher.TRACE: str(home / "trace"),
         launcher.TROUBLE: str(trouble.path),
-        **({launcher.LIES: "1"} if lies else {}),
+        **({} if unsynced is None else {launcher.UNSYNCED: unsynced}),
     }
     options = ("--sqlite-path", str(path), "--chore-interval", "1s", "--log-level", "error")
     server = Server(home / "server.log", *options, env=env, program=launcher.PROGRAM)
 
+    enough = dice.randint(*COMMITS)
+
     def worked() -> bool:
         if os.path.getsize(home / "trace") > TRACE_BYTES:
             return True
-        return sum(one.span.outcome is Outcome.OK for one in history.commits) >= COMMITS
+        return sum(one.span.outcome is Outcome.OK for one in history.commits) >= enough
 
     await asyncio.to_thread(server.start)
     try:
-        async with Load([(server.url, server.target)], seed, history).running():
+        async with Load([(server.url, server.target)], dice.randrange(2**32), history).running():
             await served(history, clock(), ANSWER_SECONDS)
             trouble.set(Trouble.SOME_SYNCS if fails else Trouble.NONE)
             await until(worked, ANSWER_SECONDS, "commits")
@@ -114,5 +118,5 @@ def _place(operations: list[trace.Operation], dice: random.Random, history: Hist
 async def _judged(path: Path, known: History) -> list[Finding]:
     try:
         return check(known, await read_sqlite(path))
-    except (StartError, AssertionError, apsw.Error) as error:
+    except (StartError, StorageUnavailable, AssertionError, apsw.Error) as error:
         return [Finding("unsound", "", f"{type(error).__name__}: {error}")]

@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 def disk(path: Path) -> Iterator[Dial]:
     """What the disk cannot do now."""
     dial = Dial(path.with_name("trouble"))
-    vfs = ShimVFS(str(path), dial, None, lies=False)
+    vfs = ShimVFS(str(path), dial, None)
     yield dial
     vfs.unregister()
 
