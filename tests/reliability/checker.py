@@ -58,8 +58,8 @@ class Life:
             return True
         if promise.claim.releases and promise.claim.span.end < moment:
             return True
-        _, ahead = self.history.ahead(promise.claim.span.begin, moment)
-        return self._earliest_deadline(promise, moment) < moment + ahead
+        _, shown = self.history.shown(promise.claim.span.begin, moment)
+        return self._earliest_deadline(promise, moment) < shown
 
     def _earliest_deadline(self, promise: Delivery, moment: float) -> float:
         """The earliest deadline that the promise may have had then."""
@@ -107,7 +107,7 @@ def check(history: History, stored: Mapping[str, Stored]) -> list[Finding]:
             for text in _unexplained_promise(one)
             if not any(
                 claim.span.outcome is Outcome.UNKNOWN
-                and claim.span.begin - 1 + history.ahead(claim.span.begin, inf)[0] <= (one.stored.consumed or 0)
+                and history.shown(claim.span.begin, inf)[0] - 1 <= (one.stored.consumed or 0)
                 for claim in claims[one.stored.consumer if one.stored else ""]
             )
         )
@@ -150,11 +150,11 @@ def _early(life: Life) -> Iterator[str]:
     for delivery in life.deliveries:
         if delivery.consumed < delivery.scheduled:
             yield f"scheduled {delivery.scheduled}, stamped {delivery.consumed}"
-        received = delivery.received + life.history.ahead(delivery.claim.span.begin, delivery.received)[1]
+        _, received = life.history.shown(delivery.claim.span.begin, delivery.received)
         if received < delivery.scheduled:
             yield f"scheduled {delivery.scheduled}, received {received:.0f}"
         times = [
-            i.scheduled or i.span.begin + life.history.ahead(i.span.begin, delivery.received)[0]
+            i.scheduled or life.history.shown(i.span.begin, delivery.received)[0]
             for i in life.inserts
             if i.span.outcome is not Outcome.REFUSED
         ]
@@ -216,8 +216,8 @@ def _undone(life: Life) -> Iterator[str]:
         for delivery in life.deliveries:
             if delivery.nonce == commit.nonce or delivery.received <= commit.span.end:
                 continue
-            consumed = delivery.consumed - life.history.ahead(delivery.claim.span.begin, delivery.received)[1]
-            later = delivery.claim.span.begin > commit.span.end or consumed > commit.span.end
+            _, shown = life.history.shown(min(delivery.claim.span.begin, commit.span.end), commit.span.end)
+            later = delivery.claim.span.begin > commit.span.end or delivery.consumed > shown
             if later or not life.may_have_ended(delivery, promise.received):
                 yield f"completed {commit.span.end:.0f}, handed out again, received {delivery.received:.0f}"
 

@@ -141,17 +141,20 @@ class History:
     releases: list[Release] = field(default_factory=list)
     jumps: list[Jump] = field(default_factory=list)
 
-    def ahead(self, since: float, until: float) -> tuple[float, float]:
-        """The least and the most that the server's clock may have been ahead for what it did in this time.
+    def shown(self, since: float, until: float) -> tuple[float, float]:
+        """The earliest and the latest that the server's clock may have shown for what the server did in this time.
 
-        It may have looked at the clock some time before.
+        It may have looked some time before.
         """
+        until = max(since, until)
+        begins = [-inf, *(jump.begin for jump in self.jumps)]
         ends = [*(jump.end for jump in self.jumps), inf]
-        found = [0.0] if since - LOOKED <= ends[0] else []
-        for jump, end in zip(self.jumps, ends[1:], strict=True):
-            if jump.begin <= until and since - LOOKED <= end:
-                found.append(jump.ahead)
-        return min(found), max(found)
+        shown = [
+            (max(since, begin) + ahead, min(until, end) + ahead)
+            for begin, end, ahead in zip(begins, ends, [0.0, *(jump.ahead for jump in self.jumps)], strict=True)
+            if begin <= until and since - LOOKED <= end
+        ]
+        return min(earliest for earliest, _ in shown), max(latest for _, latest in shown)
 
     def until(self, moment: float) -> "History":
         """What was known then, of what had begun by then."""

@@ -14,7 +14,7 @@ from tests.reliability.dial import Dial
 from tests.reliability.trace import DATABASE, FILES, Kind, Trace
 
 _BASE: Final = "unix"
-_SOME: Final = 0.05  # of the syncs
+_SOME: Final = 0.05
 
 
 class Trouble(IntEnum):
@@ -25,7 +25,8 @@ class Trouble(IntEnum):
     DATABASE_FULL = 2  # the database does not, so that no checkpoint ends and the log grows
     WRITES = 3
     SYNCS = 4
-    SOME_SYNCS = 5
+    SOME_WRITES = 5
+    SOME_SYNCS = 6
 
 
 class ShimVFS(apsw.VFS):
@@ -60,11 +61,14 @@ class ShimVFS(apsw.VFS):
         return end <= size or not full.get(self._now(), False)
 
     def may_write(self) -> bool:
-        return self._now() is not Trouble.WRITES
+        return not self._fails(Trouble.WRITES, Trouble.SOME_WRITES)
 
     def may_sync(self) -> bool:
-        some = self._now() is Trouble.SOME_SYNCS and self._dice.random() < _SOME
-        return not some and self._now() is not Trouble.SYNCS
+        return not self._fails(Trouble.SYNCS, Trouble.SOME_SYNCS)
+
+    def _fails(self, always: Trouble, sometimes: Trouble) -> bool:
+        now = self._now()
+        return now is always or (now is sometimes and self._dice.random() < _SOME)
 
     def _now(self) -> Trouble:
         return Trouble.NONE if self._trouble is None else Trouble(self._trouble.get())
@@ -77,12 +81,12 @@ class _File(apsw.VFSFile):
         self._file = file
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (a name of apsw)
-        if not self._vfs.may_write():
-            raise _io_error(apsw.SQLITE_IOERR_WRITE)
-        if not self._vfs.room_for(self._file, self.xFileSize(), offset + len(data)):
-            self._write(data[: len(data) // 2], offset)  # as much as there was room for
+        room, may_write = self._vfs.room_for(self._file, self.xFileSize(), offset + len(data)), self._vfs.may_write()
+        self._write(data if room and may_write else data[: len(data) // 2], offset)
+        if not room:
             raise apsw.FullError("no room")
-        self._write(data, offset)
+        if not may_write:
+            raise _io_error(apsw.SQLITE_IOERR_WRITE)
 
     def _write(self, data: bytes, offset: int) -> None:
         self._vfs.note(Kind.WRITE, self._file, offset, data)

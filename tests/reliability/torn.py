@@ -1,6 +1,7 @@
 """Power cuts, of which SQLite's files keep what was synced and any part of what was not."""
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ AT_ONE_MOMENT: Final = 4
 COMMITS: Final = (50, 300)  # that a server acknowledges before its disk is looked at
 TRACE_BYTES: Final = 200 * 2**20  # after which it is looked at in any case
 JOURNAL_BYTES: Final = 256 * 1024  # between checkpoints, which are the moments of interest
+TROUBLES: Final = (Trouble.NONE, Trouble.SOME_SYNCS, Trouble.SOME_WRITES)  # of one server after the other
 BEGINNING: Final = 300  # operations, in which the schema is made
 
 
@@ -35,14 +37,16 @@ async def torn_writes(
 ) -> Report:
     """Let servers work, then look at what power cuts at any moment of that would have left: so many of each server.
 
-    Every other one meets syncs that fail. Files that are to be `unsynced` are only said to be synced.
+    Two of three meet syncs or writes that fail now and then. Files of the kind `unsynced` are only
+    said to be synced.
     """
     dice, report, number = random.Random(seed), Report(), 0
+    troubles = itertools.cycle(TROUBLES)
     while (left := rounds - report.faults.total()) > 0:
         home = directory / f"life-{number}"
         home.mkdir()
         history = History()
-        await _work(home, history, dice, fails=number % 2 == 1, unsynced=unsynced)
+        await _work(home, history, dice, next(troubles), unsynced)
         for moment, path in _cuts(home, dice, history, min(cuts, left)):
             report.found(await _judged(path, history.until(moment)))
             report.fault("cut")
@@ -52,14 +56,14 @@ async def torn_writes(
     return report
 
 
-async def _work(home: Path, history: History, dice: random.Random, *, fails: bool, unsynced: str | None) -> None:
+async def _work(home: Path, history: History, dice: random.Random, trouble: Trouble, unsynced: str | None) -> None:
     """Let a server work for a while; what it told the disk is in `trace` then."""
-    path, trouble = home / "q.db", Dial(home / "trouble")
+    path, dial = home / "q.db", Dial(home / "trouble")
     env = {
         launcher.DISK: str(path),
         launcher.JOURNAL_BYTES: str(JOURNAL_BYTES),
         launcher.TRACE: str(home / "trace"),
-        launcher.TROUBLE: str(trouble.path),
+        launcher.TROUBLE: str(dial.path),
         **({} if unsynced is None else {launcher.UNSYNCED: unsynced}),
     }
     options = ("--sqlite-path", str(path), "--chore-interval", "1s", "--log-level", "error")
@@ -76,9 +80,9 @@ async def _work(home: Path, history: History, dice: random.Random, *, fails: boo
     try:
         async with Load([(server.url, server.target)], dice.randrange(2**32), history).running():
             await served(history, clock(), ANSWER_SECONDS)
-            trouble.set(Trouble.SOME_SYNCS if fails else Trouble.NONE)
+            dial.set(trouble)
             await until(worked, ANSWER_SECONDS, "commits")
-            trouble.set(Trouble.NONE)
+            dial.set(Trouble.NONE)
     finally:
         await asyncio.to_thread(server.stop)
 
