@@ -13,7 +13,7 @@ from typing import Final
 import ratus.cli
 from ratus.engines.sqlite import schema
 from tests.reliability.dial import Dial
-from tests.reliability.shim import ShimVFS, checkpoint_as_sqlite_does
+from tests.reliability.shim import ShimVFS
 
 PROGRAM: Final = (sys.executable, "-m", "tests.reliability.launcher")
 DISK: Final = "TEST_DISK"  # path of the database whose files get a shim
@@ -29,17 +29,18 @@ def main() -> None:
     if CLOCK in settings:
         _turn_clock(Dial(Path(settings[CLOCK])))
     if JOURNAL_BYTES in settings:
-        schema._WAL_BYTES = int(settings[JOURNAL_BYTES])
+        schema.WAL_BYTES = int(settings[JOURNAL_BYTES])
     shim = _shim(settings) if DISK in settings else None  # which SQLite uses as long as it lives
     ratus.cli.main()
     del shim
 
 
 def _shim(settings: Mapping[str, str]) -> ShimVFS:
-    checkpoint_as_sqlite_does()
     trouble = Dial(Path(settings[TROUBLE])) if TROUBLE in settings else None
     trace = Path(settings[TRACE]) if TRACE in settings else None
-    return ShimVFS(settings[DISK], trouble, trace, settings.get(UNSYNCED))
+    shim = ShimVFS(settings[DISK], trouble, trace, settings.get(UNSYNCED))
+    os.fdatasync = shim.fdatasync
+    return shim
 
 
 def _turn_clock(dial: Dial) -> None:

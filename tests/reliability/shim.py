@@ -1,6 +1,6 @@
 """What stands between SQLite and the disk in a process under test: it notes what is done, and lets it fail."""
 
-import contextlib
+import errno
 import os
 import random
 from enum import IntEnum
@@ -9,10 +9,10 @@ from typing import Final
 
 import apsw
 
-from ratus.engines.sqlite import schema
 from tests.reliability.dial import Dial
 from tests.reliability.trace import DATABASE, FILES, Kind, Trace
 
+_fdatasync: Final = os.fdatasync
 _BASE: Final = "unix"
 _SOME: Final = 0.05
 
@@ -50,6 +50,16 @@ class ShimVFS(apsw.VFS):
         if filename in self._names:
             self.note(Kind.DELETE, self._names[filename])
         super().xDelete(filename, syncdir)
+
+    def fdatasync(self, descriptor: int) -> None:
+        """What the engine calls besides SQLite."""
+        file = self._names.get(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if file is not None and not self.may_sync():
+            self.note(Kind.FAILED_SYNC, file)
+            raise OSError(errno.EIO, "planted")
+        _fdatasync(descriptor)
+        if file is not None:
+            self.note(Kind.SYNC, file)
 
     def note(self, kind: Kind, file: str, offset: int = 0, data: bytes = b"") -> None:
         if self._trace is not None and not (kind is Kind.SYNC and file == self._unsynced):
@@ -109,26 +119,3 @@ def _io_error(code: int) -> apsw.IOError:
     error.extendedresult = code
     return error
 
-
-def checkpoint_as_sqlite_does() -> None:
-    """Let connections checkpoint after as many bytes of the log as ever, and not mind when that fails.
-
-    SQLite ignores errors of a checkpoint after a commit, which apsw would raise all the same when they come from
-    Python.
-    """
-    connect = schema.connect
-
-    def connect_and_checkpoint(path: str | None) -> apsw.Connection:
-        connection = connect(path)
-        limit = int(connection.pragma("wal_autocheckpoint"))
-
-        def committed(connection: apsw.Connection, database: str, pages: int) -> int:
-            if pages >= limit:
-                with contextlib.suppress(apsw.Error):
-                    connection.wal_checkpoint(database)
-            return apsw.SQLITE_OK
-
-        connection.set_wal_hook(committed)
-        return connection
-
-    schema.connect = connect_and_checkpoint
