@@ -27,6 +27,7 @@ class Trouble(IntEnum):
     SYNCS = 4
     SOME_WRITES = 5
     SOME_SYNCS = 6
+    DATABASE_SYNCS = 7
 
 
 class ShimVFS(apsw.VFS):
@@ -54,7 +55,7 @@ class ShimVFS(apsw.VFS):
     def fdatasync(self, descriptor: int) -> None:
         """What the engine calls besides SQLite."""
         file = self._names.get(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if file is not None and not self.may_sync():
+        if file is not None and not self.may_sync(file):
             self.note(Kind.FAILED_SYNC, file)
             raise OSError(errno.EIO, "planted")
         _fdatasync(descriptor)
@@ -65,6 +66,10 @@ class ShimVFS(apsw.VFS):
         if self._trace is not None and not (kind is Kind.SYNC and file == self._unsynced):
             self._trace.note(kind, file, offset, data)
 
+    def close(self) -> None:
+        if self._trace is not None:
+            self._trace.close()
+
     def room_for(self, file: str, size: int, end: int) -> bool:
         """Whether a file of this size can be written to the end."""
         full = {Trouble.FULL: True, Trouble.DATABASE_FULL: file == DATABASE}
@@ -73,7 +78,9 @@ class ShimVFS(apsw.VFS):
     def may_write(self) -> bool:
         return not self._fails(Trouble.WRITES, Trouble.SOME_WRITES)
 
-    def may_sync(self) -> bool:
+    def may_sync(self, file: str) -> bool:
+        if file == DATABASE and self._now() is Trouble.DATABASE_SYNCS:
+            return False
         return not self._fails(Trouble.SYNCS, Trouble.SOME_SYNCS)
 
     def _fails(self, always: Trouble, sometimes: Trouble) -> bool:
@@ -107,7 +114,7 @@ class _File(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 (a name of apsw)
-        if not self._vfs.may_sync():
+        if not self._vfs.may_sync(self._file):
             self._vfs.note(Kind.FAILED_SYNC, self._file)
             raise _io_error(apsw.SQLITE_IOERR_FSYNC)
         super().xSync(flags)
@@ -118,4 +125,3 @@ def _io_error(code: int) -> apsw.IOError:
     error = apsw.IOError("planted")
     error.extendedresult = code
     return error
-
