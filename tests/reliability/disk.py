@@ -28,11 +28,11 @@ JOURNAL_BYTES: Final = 64 * 1024  # between checkpoints, so that files grow all 
 GROWN: Final = 4  # times as large as it should be, a log whose checkpoints fail
 HELD_SECONDS: Final = 0.5  # mean time that the trouble stays once it was noticed
 TMPFS: Final = "64m"
-TROUBLES: Final = (Trouble.FULL, Trouble.SYNCS, Trouble.DATABASE_FULL, Trouble.WRITES)
+TROUBLES: Final = (Trouble.FULL, Trouble.LOG_SYNCS, Trouble.DATABASE_FULL, Trouble.WRITES)
 
 
 async def disk_full(directory: Path, rounds: int, seed: int) -> Report:
-    """A shim under SQLite lets files not grow, not be written or not be synced, one trouble after the other."""
+    """A shim under SQLite lets files not grow, not be written or the log not be synced, one trouble after the other."""
     path, dial = directory / "q.db", Dial(directory / "trouble")
     server = _server(directory, path, {launcher.DISK: str(path), launcher.TROUBLE: str(dial.path)})
     log = path.with_name("q.db-wal")

@@ -10,7 +10,7 @@ from typing import Final
 import apsw
 
 from tests.reliability.dial import Dial
-from tests.reliability.trace import DATABASE, FILES, Kind, Trace
+from tests.reliability.trace import DATABASE, FILES, WAL, Kind, Trace
 
 _fdatasync: Final = os.fdatasync
 _BASE: Final = "unix"
@@ -24,10 +24,10 @@ class Trouble(IntEnum):
     FULL = 1  # no file grows
     DATABASE_FULL = 2  # the database does not, so that no checkpoint ends and the log grows
     WRITES = 3
-    SYNCS = 4
-    SOME_WRITES = 5
-    SOME_SYNCS = 6
-    DATABASE_SYNCS = 7
+    LOG_SYNCS = 4
+    DATABASE_SYNCS = 5
+    SOME_WRITES = 6
+    SOME_SYNCS = 7
 
 
 class ShimVFS(apsw.VFS):
@@ -79,9 +79,7 @@ class ShimVFS(apsw.VFS):
         return not self._fails(Trouble.WRITES, Trouble.SOME_WRITES)
 
     def may_sync(self, file: str) -> bool:
-        if file == DATABASE and self._now() is Trouble.DATABASE_SYNCS:
-            return False
-        return not self._fails(Trouble.SYNCS, Trouble.SOME_SYNCS)
+        return not self._fails(Trouble.LOG_SYNCS if file == WAL else Trouble.DATABASE_SYNCS, Trouble.SOME_SYNCS)
 
     def _fails(self, always: Trouble, sometimes: Trouble) -> bool:
         now = self._now()

@@ -37,7 +37,7 @@ def disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dial]:
     vfs.close()
 
 
-@pytest.mark.parametrize("trouble", [Trouble.WRITES, Trouble.SYNCS])
+@pytest.mark.parametrize("trouble", [Trouble.WRITES, Trouble.LOG_SYNCS])
 async def test_what_was_not_written_is_not_acknowledged_and_nothing_has_to_be_started_anew(
     path: Path, disk: Dial, trouble: Trouble
 ) -> None:
