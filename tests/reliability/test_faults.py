@@ -72,7 +72,7 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     assert_sound(report, 3)
     assert report.finished > 0
 async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
-    assert_sound(await torn_writes(tmp_path, 18, SEED, cuts=6), 18)
+    assert_sound(await torn_writes(tmp_path, 10, SEED, cuts=5), 10)
 
 
 @pytest.mark.parametrize(("unsynced", "rules"), [(WAL, {"lost"}), (DATABASE, {"lost", "unsound"})])
