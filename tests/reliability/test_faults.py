@@ -71,6 +71,8 @@ async def test_backups_on_mongodb(tmp_path: Path) -> None:
     report = await backups_mongodb(tmp_path, 2, SEED)
     assert_sound(report, 3)
     assert report.finished > 0
+
+
 async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
     assert_sound(await torn_writes(tmp_path, 10, SEED, cuts=5), 10)
 
