@@ -7,7 +7,7 @@ from typing import Final
 from ratus import times
 
 _SECOND: Final = timedelta(seconds=1)
-_CLOCK_CHECK: Final = 5.0  # seconds between looks at the clock, which may have been set
+_CLOCK_CHECK: Final = 1.0  # seconds between looks at the clock, which may have been set
 
 
 class Alarm:

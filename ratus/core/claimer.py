@@ -26,7 +26,6 @@ _FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due;
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
 _PATIENCE: Final = 0.02  # seconds without a task of this process, after which others are listened to
-_CLOCK_CHECK: Final = 5.0  # seconds between looks at the clock, which may have been set
 
 
 class Consumer(Protocol):
@@ -177,6 +176,11 @@ class Claimer:
         if self._hungry:
             self._wake.set()
 
+    def look(self, now: datetime) -> None:
+        """See what the clock shows, which may have been set since the timer was."""
+        if self._hungry and self._due_at is not None and self._due_at <= now:
+            self._wake.set()
+
     async def _run(self) -> None:
         pause = 0.0
         try:
@@ -208,7 +212,7 @@ class Claimer:
             await asyncio.sleep(pause)
             return
         with ExitStack() as listening:
-            patience = _PATIENCE if self._dry else _CLOCK_CHECK
+            patience = _PATIENCE if self._dry else None
             while not self._wake.is_set():
                 if not self._hungry:
                     listening.close()
@@ -216,16 +220,17 @@ class Claimer:
                     return
                 seconds = patience
                 if self._due_at is not None:
-                    seconds = min(seconds, max((self._due_at - times.now()) / timedelta(seconds=1), 0.001))
+                    left = max((self._due_at - times.now()) / timedelta(seconds=1), 0.001)
+                    seconds = left if patience is None else min(patience, left)
                 try:
                     async with asyncio.timeout(seconds):
                         await self._wake.wait()
                 except TimeoutError:
                     if self._is_due():
                         return
-                    if patience == _PATIENCE:
+                    if patience is not None:
                         listening.enter_context(self._listen())
-                        patience = _CLOCK_CHECK
+                        patience = None
 
     async def _learn_due_at(self) -> None:
         """Ask the storage for the time of the next task, where it is not known."""

@@ -22,6 +22,7 @@ T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 
 MAX_WAITERS: Final = 100_000  # calls and streams of this process
+_CLOCK_CHECK: Final = 1.0  # seconds between looks at the clock, which may have been set
 _IDLE_CLAIMERS: Final = 1000  # kept for topics without consumers
 _MAX_OFFER: Final = 16  # tasks
 _RELEASE_PAUSES: Final = (0.1, 0.5, *[2.0] * 60)  # seconds; a promise that cannot be released ends by its deadline
@@ -42,6 +43,7 @@ class Delivery:
         self._evict_at = _IDLE_CLAIMERS
         neighbours = Neighbours(engine, heard=self._heard, dry=self._dry, reconcile=self.reconcile_watchful)
         self._neighbours = self._start(neighbours.run()) if engine.shared else None
+        self._clock: asyncio.Task[None] | None = None  # looked at once there are claimers
         self._listen: Callable[[], AbstractContextManager[None]] = neighbours.listen if engine.shared else nullcontext
 
     async def claim(self, request: ClaimRequest, key: str = "") -> list[Task]:
@@ -155,6 +157,19 @@ class Delivery:
     def _dry(self) -> list[str]:
         return [topic for topic, claimer in self._claimers.items() if claimer.is_dry]
 
+    async def _look_at_clock(self) -> None:
+        """Let nobody wait for a time that the clock shows, though the timer that was set for it does not.
+
+        Whether the clock was set is not asked, as it may have been set back in between.
+        """
+        while True:
+            await asyncio.sleep(_CLOCK_CHECK)
+            now = times.now()
+            for claimer in self._claimers.values():
+                claimer.look(now)
+            for subscription in self._subscriptions:
+                subscription.look(now)
+
     def drain(self) -> None:
         """End all streams and waits with Draining, and admit no more."""
         self._draining = True
@@ -165,8 +180,9 @@ class Delivery:
 
     async def close(self) -> None:
         """Finish what is under way in the background, once nobody waits any more."""
-        if self._neighbours is not None:
-            self._neighbours.cancel()
+        for watch in (self._neighbours, self._clock):
+            if watch is not None:
+                watch.cancel()
         await asyncio.gather(*(claimer.stop() for claimer in self._claimers.values()))
         while self._background:  # the end of one may be the begin of another
             await asyncio.wait(self._background)
@@ -181,6 +197,8 @@ class Delivery:
     def _claimer(self, topic: str) -> Claimer:
         claimer = self._claimers.get(topic)
         if claimer is None:
+            if self._clock is None:
+                self._clock = self._start(self._look_at_clock())
             claimer = self._claimers[topic] = Claimer(
                 topic,
                 self._engine,

@@ -43,6 +43,7 @@ class Subscription:
         self._listening = False
         self._misfit = False  # the next task is too large for the window; wait until it holds less
         self._blocked = False  # no task can be taken until the window holds less
+        self._awaited: datetime | None = None  # the deadline that `next` waits for
         self._changed = asyncio.Event()
         self._draining = False
         self._closed = False
@@ -108,6 +109,11 @@ class Subscription:
         """What was delivered and still counts."""
         return self._window.holds()
 
+    def look(self, now: datetime) -> None:
+        """See what the clock shows, which may have been set since the timer was."""
+        if self._awaited is not None and self._awaited <= now:
+            self._changed.set()
+
     def drain(self) -> None:
         """Let `next` end with Draining."""
         self._draining = True
@@ -171,9 +177,9 @@ class Subscription:
         """Wait for tasks, for room, or for a deadline that makes room; False if the time is up before."""
         loop = asyncio.get_running_loop()
         wake = until
-        deadline = self._window.next_deadline() if self.watchful else None
-        if deadline is not None:
-            passed = loop.time() + max((deadline - times.now()) / _SECOND, 0.001)
+        self._awaited = self._window.next_deadline() if self.watchful else None
+        if self._awaited is not None:
+            passed = loop.time() + max((self._awaited - times.now()) / _SECOND, 0.001)
             wake = passed if until is None else min(passed, until)
         try:
             async with asyncio.timeout_at(wake):

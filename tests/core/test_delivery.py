@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from ratus import times
 from ratus.config import MAX_ANSWER_BYTES, Limits
-from ratus.core import claimer
+from ratus.core import claimer, delivery
 from ratus.core.service import Service
 from ratus.core.subscription import Subscription
 from ratus.errors import Draining, Internal, NonceMismatch, StorageUnavailable
@@ -85,7 +85,7 @@ async def test_a_waiting_claim_wakes_for_what_becomes_pending(service: Service, 
 async def test_a_waiting_claim_gets_a_task_at_its_time_and_not_before(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claimer, "_CLOCK_CHECK", 3600.0)  # so that nothing but the time of a task wakes
+    monkeypatch.setattr(delivery, "_CLOCK_CHECK", 3600.0)  # so that nothing but the time of a task wakes
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
     assert await claim(service) == []
     await service.insert_tasks(
@@ -101,7 +101,7 @@ async def test_a_waiting_claim_gets_a_task_at_its_time_and_not_before(
 async def test_a_scheduled_task_that_was_released_is_not_forgotten(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claimer, "_CLOCK_CHECK", 3600.0)
+    monkeypatch.setattr(delivery, "_CLOCK_CHECK", 3600.0)
     await insert(service, "1", defer=150 * MS)
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
     assert await claim(service) == []

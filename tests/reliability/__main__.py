@@ -17,14 +17,17 @@ from typing import Any
 from ratus.config import MongoDBSettings
 from tests.mongod import standalone
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.clocks import clock_jumps
 from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
+from tests.reliability.disk import disk_full, tmpfs_full
 from tests.reliability.kills import kills, new_server, power_cuts
 from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
 from tests.reliability.rolling import rolling, workers
 from tests.reliability.soak.run import soak_part
 from tests.reliability.storage import read_mongodb, read_sqlite
+from tests.reliability.torn import torn_writes
 
 Part = Callable[[Path, int, int], Coroutine[Any, Any, Report]]
 
@@ -64,6 +67,10 @@ PARTS = {
     "consumers-mongodb": Long(consumers_mongodb, 100),
     "rolling": Long(rolling, 100),
     "workers": Long(workers, 60),
+    "torn-writes": Long(torn_writes, 3000),
+    "disk-full": Long(disk_full, 200),
+    "tmpfs-full": Long(tmpfs_full, 100),
+    "clock-jumps": Long(clock_jumps, 100),
 }
 
 

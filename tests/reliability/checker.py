@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import inf
 
 from ratus.model import TaskState
 from tests.reliability.history import Commit, Delivery, Extension, History, Insert, Outcome, Release, Stored
@@ -41,6 +42,7 @@ class Life:
     """All that happened to one task."""
 
     id: str
+    history: History
     inserts: list[Insert] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
@@ -56,7 +58,8 @@ class Life:
             return True
         if promise.claim.releases and promise.claim.span.end < moment:
             return True
-        return self._earliest_deadline(promise, moment) < moment
+        _, shown = self.history.shown(promise.claim.span.begin, moment)
+        return self._earliest_deadline(promise, moment) < shown
 
     def _earliest_deadline(self, promise: Delivery, moment: float) -> float:
         """The earliest deadline that the promise may have had then."""
@@ -75,7 +78,7 @@ def check(history: History, stored: Mapping[str, Stored]) -> list[Finding]:
     lives: dict[str, Life] = {}
 
     def life(id: str) -> Life:
-        return lives.setdefault(id, Life(id))
+        return lives.setdefault(id, Life(id, history))
 
     for insert in history.inserts:
         life(insert.id).inserts.append(insert)
@@ -103,7 +106,8 @@ def check(history: History, stored: Mapping[str, Stored]) -> list[Finding]:
             Finding("held by nobody", one.id, text)
             for text in _unexplained_promise(one)
             if not any(
-                claim.span.outcome is Outcome.UNKNOWN and claim.span.begin - 1 <= (one.stored.consumed or 0)
+                claim.span.outcome is Outcome.UNKNOWN
+                and history.shown(claim.span.begin, inf)[0] - 1 <= (one.stored.consumed or 0)
                 for claim in claims[one.stored.consumer if one.stored else ""]
             )
         )
@@ -146,16 +150,21 @@ def _early(life: Life) -> Iterator[str]:
     for delivery in life.deliveries:
         if delivery.consumed < delivery.scheduled:
             yield f"scheduled {delivery.scheduled}, stamped {delivery.consumed}"
-        if delivery.received < delivery.scheduled:
-            yield f"scheduled {delivery.scheduled}, received {delivery.received:.0f}"
-        times = [i.scheduled or i.span.begin for i in life.inserts if i.span.outcome is not Outcome.REFUSED]
+        _, received = life.history.shown(delivery.claim.span.begin, delivery.received)
+        if received < delivery.scheduled:
+            yield f"scheduled {delivery.scheduled}, received {received:.0f}"
+        times = [
+            i.scheduled or life.history.shown(i.span.begin, delivery.received)[0]
+            for i in life.inserts
+            if i.span.outcome is not Outcome.REFUSED
+        ]
         times += [
             commit.scheduled
             for commit in life.commits
             if commit.scheduled is not None and _begun(commit, delivery.received)
         ]
-        if times and delivery.received < min(times):
-            yield f"wanted at {min(times):.0f}, received {delivery.received:.0f}"
+        if times and received < min(times):
+            yield f"wanted at {min(times):.0f}, received {received:.0f}"
 
 
 def _crossed(life: Life) -> Iterator[str]:
@@ -207,7 +216,8 @@ def _undone(life: Life) -> Iterator[str]:
         for delivery in life.deliveries:
             if delivery.nonce == commit.nonce or delivery.received <= commit.span.end:
                 continue
-            later = delivery.claim.span.begin > commit.span.end or delivery.consumed > commit.span.end
+            _, shown = life.history.shown(min(delivery.claim.span.begin, commit.span.end), commit.span.end)
+            later = delivery.claim.span.begin > commit.span.end or delivery.consumed > shown
             if later or not life.may_have_ended(delivery, promise.received):
                 yield f"completed {commit.span.end:.0f}, handed out again, received {delivery.received:.0f}"
 

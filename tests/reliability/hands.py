@@ -250,7 +250,11 @@ class Rest:
         self._history.extensions.append(extension)
         deadline = from_ms(extension.deadline).isoformat()
         body = {"nonce": extension.nonce, "deadline": deadline}
-        settle(extension.span, (await self._call("POST", f"t/promises/{extension.id}/extend", body))[1])
+        _, reason = await self._call("POST", f"t/promises/{extension.id}/extend", body)
+        if reason == "NONCE_MISMATCH":  # also where it was extended, and has ended before it was read for the answer
+            extension.span.finish(Outcome.UNKNOWN, reason)
+        else:
+            settle(extension.span, reason)
 
     async def release(self, release: Release) -> None:
         self._history.releases.append(release)

@@ -1,7 +1,8 @@
 """What clients did and what they were told, as the checker reads it.
 
 Times are milliseconds since the epoch by the clock of whoever wrote them: `begin`, `end` and `received` by that of
-the clients, `scheduled`, `consumed` and `deadline` by that of the server. Both run on one machine.
+the clients, `scheduled`, `consumed` and `deadline` by that of the server. Both run on one machine; where a test lets
+the clock of the server jump, the history says how far it was ahead.
 """
 
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ratus.model import Task, TaskState
 from ratus.times import to_ms
+
+LOOKED: Final = 2000  # ms that may lie between a look of the server at the clock and what it does then
 
 
 class Outcome(Enum):
@@ -120,6 +123,15 @@ class Release:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The clock of the server was set, some time between two moments of the clients, to be so many ms ahead."""
+
+    begin: float
+    end: float
+    ahead: float
+
+
 @dataclass(slots=True)
 class History:
     """All that the clients of a run did, each call from its begin on."""
@@ -130,6 +142,22 @@ class History:
     commits: list[Commit] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
+    jumps: list[Jump] = field(default_factory=list)
+
+    def shown(self, since: float, until: float) -> tuple[float, float]:
+        """The earliest and the latest that the server's clock may have shown for what the server did in this time.
+
+        It may have looked some time before.
+        """
+        until = max(since, until)
+        begins = [-inf, *(jump.begin for jump in self.jumps)]
+        ends = [*(jump.end for jump in self.jumps), inf]
+        shown = [
+            (max(since, begin) + ahead, min(until, end) + ahead)
+            for begin, end, ahead in zip(begins, ends, [0.0, *(jump.ahead for jump in self.jumps)], strict=True)
+            if begin <= until and since - LOOKED <= end
+        ]
+        return min(earliest for earliest, _ in shown), max(latest for _, latest in shown)
 
     def until(self, moment: float) -> "History":
         """What was known then, of what had begun by then."""
@@ -144,6 +172,7 @@ class History:
             commits=_until(self.commits, moment),
             extensions=_until(self.extensions, moment),
             releases=_until(self.releases, moment),
+            jumps=[jump for jump in self.jumps if jump.begin <= moment],
         )
 
     def add(self, other: "History") -> None:

@@ -32,8 +32,8 @@ async def read_sqlite(path: Path) -> dict[str, Stored]:
     finally:
         await engine.close()
     with apsw.Connection(str(path)) as connection:
-        ((verdict,),) = connection.execute("PRAGMA integrity_check").fetchall()
-    assert verdict == "ok", verdict
+        damages = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    assert damages == ["ok"], damages
     return found
 
 

@@ -13,6 +13,7 @@ from tests.reliability.history import (
     Extension,
     History,
     Insert,
+    Jump,
     Outcome,
     Release,
     Span,
@@ -92,6 +93,38 @@ SOUND = {
         History(inserts=[insert()], deliveries=[handed("n", 20, request="r"), handed("n", 40, request="r")]),
         stored(TaskState.ACTIVE, nonce="n", consumer="c-n", consumed=19),
     ),
+    "missed when the clock jumped": (
+        History(inserts=[insert()], deliveries=[handed("n", 20), handed("m", 40)], jumps=[Jump(30, 31, 5000)]),
+        stored(TaskState.ACTIVE, nonce="m", consumer="c-m", consumed=5039),
+    ),
+    "missed by a clock that was set back since": (
+        History(
+            inserts=[insert()],
+            deliveries=[handed("n", 20), handed("m", 40)],
+            jumps=[Jump(30, 31, 5000), Jump(35, 36, 0)],
+        ),
+        stored(TaskState.ACTIVE, nonce="m", consumer="c-m", consumed=39),
+    ),
+    "due by a clock that is ahead": (
+        History(
+            inserts=[insert(scheduled=4000)],
+            deliveries=[replace(handed("n", 40, scheduled=4000, deadline=6000), consumed=5039)],
+            jumps=[Jump(30, 31, 5000)],
+        ),
+        stored(TaskState.ACTIVE, nonce="n", consumer="c-n", scheduled=4000, consumed=5039),
+    ),
+    "completed after an unknown hand-out by a clock that is ahead": (
+        History(
+            inserts=[insert()],
+            deliveries=[
+                replace(handed("m", 40, deadline=50), consumed=5010, claim=Claim("c-m", ("t",), Span(5))),
+                handed("n", 20),
+            ],
+            commits=[commit("n", 30)],
+            jumps=[Jump(-5, -4, 5000)],
+        ),
+        DONE,
+    ),
     "a promise whose answer was lost": (
         History(inserts=[insert()], claims=[Claim("lost", ("t",), Span(10))]),
         stored(TaskState.ACTIVE, nonce="x", consumer="lost", consumed=11),
@@ -112,6 +145,26 @@ BROKEN = {
         stored(TaskState.ACTIVE, nonce="n", consumer="c-n", scheduled=50),
     ),
     "handed out twice": (History(inserts=[insert()], deliveries=[handed("n", 20), handed("m", 40)]), stored()),
+    "handed out twice, before the clock jumped": (
+        History(inserts=[insert()], deliveries=[handed("n", 20), handed("m", 40)], jumps=[Jump(50, 51, 5000)]),
+        stored(),
+    ),
+    "handed out twice, although the clock was set back": (
+        History(
+            inserts=[insert()],
+            deliveries=[handed("n", 20), handed("m", 1500)],
+            jumps=[Jump(30, 31, -5000)],
+        ),
+        stored(),
+    ),
+    "early by a clock that is behind": (
+        History(
+            inserts=[insert(scheduled=5000)],
+            deliveries=[replace(handed("n", 5020, scheduled=5000), consumed=20)],
+            jumps=[Jump(-9000, -8999, -5000)],
+        ),
+        stored(TaskState.ACTIVE, nonce="n", consumer="c-n", scheduled=5000),
+    ),
     "handed out twice, since extended": (
         History(
             inserts=[insert()],

@@ -1,5 +1,6 @@
 """The short form: each part of the long form, with few rounds."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,17 @@ import pytest
 from tests.conftest import need_mongod
 from tests.reliability.__main__ import kills_mongodb, kills_sqlite
 from tests.reliability.backups import backups_mongodb, backups_sqlite
+from tests.reliability.clocks import clock_jumps
 from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
+from tests.reliability.disk import TROUBLES, disk_full, tmpfs_full
 from tests.reliability.kills import power_cuts
 from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
 from tests.reliability.rolling import rolling, workers
 from tests.reliability.soak.run import Plan, soak
+from tests.reliability.torn import torn_writes
+from tests.reliability.trace import DATABASE, WAL
 
 SEED = 6
 SHORT_SECONDS = (2.0, 3.0)  # of a fault that takes its time
@@ -100,3 +105,29 @@ async def test_rolling_restarts(tmp_path: Path) -> None:
 async def test_workers_that_are_killed(tmp_path: Path) -> None:
     need_mongod()
     assert_sound(await workers(tmp_path, 2, SEED), 2)
+
+
+async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
+    assert_sound(await torn_writes(tmp_path, 10, SEED, cuts=5), 10)
+
+
+@pytest.mark.parametrize(("unsynced", "rules"), [(WAL, {"lost"}), (DATABASE, {"lost", "unsound"})])
+async def test_files_that_are_not_synced_are_found(unsynced: str, rules: set[str], tmp_path: Path) -> None:
+    report = await torn_writes(tmp_path, 16, SEED, cuts=16, unsynced=unsynced)
+    assert {finding.rule for finding in report.findings} & rules
+
+
+async def test_a_disk_that_is_full_or_fails(tmp_path: Path) -> None:
+    assert_sound(await disk_full(tmp_path, len(TROUBLES), SEED), len(TROUBLES))
+
+
+async def test_a_full_file_system(tmp_path: Path) -> None:
+    try:
+        report = await tmpfs_full(tmp_path, 1, SEED)
+    except subprocess.CalledProcessError:
+        pytest.skip("NOT TESTED: only root can mount a small file system to fill")
+    assert_sound(report, 1)
+
+
+async def test_a_clock_that_jumps(tmp_path: Path) -> None:
+    assert_sound(await clock_jumps(tmp_path, 2, SEED), 4)

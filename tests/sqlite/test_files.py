@@ -102,6 +102,28 @@ async def test_an_empty_file_becomes_a_queue(tmp_path: Path) -> None:
     await engine.close()
 
 
+async def test_a_power_cut_while_the_schema_is_made_leaves_a_queue(tmp_path: Path) -> None:
+    path = tmp_path / "q.db"
+    path.write_bytes(bytes(3 * 2048))  # pages of which none has arrived
+    journal = bytes.fromhex("d9d505f920a163d7") + b"".join(
+        n.to_bytes(4) for n in (0, 1, 0, 512, 2048)
+    )  # no page before
+    path.with_name("q.db-journal").write_bytes(journal.ljust(512, b"\0"))
+    engine = await opened(path)
+    assert await engine.insert([task("1")]) == [True]
+    await engine.close()
+
+
+async def test_zeros_without_a_journal_are_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "q.db"
+    path.write_bytes(bytes(3 * 2048))
+    path.with_name("q.db-journal").write_bytes(b"the journal of somebody else")
+    before = fingerprint(tmp_path)
+    with pytest.raises(StartError, match="is not a Ratus queue"):
+        await opened(path)
+    assert fingerprint(tmp_path) == before
+
+
 async def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing" / "q.db"):
         with pytest.raises(StartError, match="cannot open"):

@@ -3,6 +3,9 @@
 A checkpoint by the writer keeps all calls waiting while some thousand pages are written and synced (measured: 60 ms,
 with ten million tasks 150). So a thread with a connection of its own copies them and syncs the file, until little is
 left. Only a checkpoint that leaves nothing lets the journal start anew; the writer makes it between two groups.
+
+When the database could not be synced, the system may have dropped what it was to write, and takes it for written.
+SQLite would not move again what it has moved, so from then on the journal is kept whole, and the next start moves it.
 """
 
 import logging
@@ -32,6 +35,7 @@ class Checkpoints:
         self._pages = 0
         self._under_way = False
         self._prepared = threading.Event()  # there is little left for the writer to do
+        self._kept = False  # since the database could not be synced
         # To close a descriptor gives up all POSIX locks of this process on the file, so it is closed after the last
         # connection.
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -53,15 +57,16 @@ class Checkpoints:
             self._prepared.wait()
         if self._prepared.is_set():
             self._prepared.clear()
+            left = self._pages
             try:
-                left = self._pages - _checkpoint(self._writer)
+                if not self._kept:
+                    left -= _checkpoint(self._writer)
             except apsw.Error as error:  # it is tried again; if the disk is full or broken, writes will tell
-                _log.warning("SQLite: the journal could not be shortened: %s", error)
-                left = self._pages
+                self._failed(error, "")
             # A reader may keep what it reads in the journal, which then grows until the next try.
             self._due = self._every + (self._pages if left else 0)
             self._under_way = False
-        elif self._pages >= self._due and not self._under_way:
+        elif self._pages >= self._due and not self._under_way and not self._kept:
             self._under_way = True
             self._orders.put(True)
 
@@ -69,6 +74,8 @@ class Checkpoints:
         """End the thread; to be called before the connection of the writer is closed."""
         self._orders.put(False)
         self._thread.join()
+        if self._kept:
+            self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def close(self) -> None:
         """Let go of the file, once its last connection is closed."""
@@ -78,13 +85,19 @@ class Checkpoints:
         connection: apsw.Connection | None = None
         while self._orders.get():
             try:
-                connection = connection or schema.connect_reader(path)
+                connection = connection or _connect(path)
                 self._prepare(connection)
             except (apsw.Error, OSError) as error:
-                _log.warning("SQLite: the journal could not be shortened beside the writer: %s", error)
+                self._failed(error, " beside the writer")
             self._prepared.set()
         if connection is not None:
             connection.close()
+
+    def _failed(self, error: apsw.Error | OSError, where: str) -> None:
+        _log.warning("SQLite: the journal could not be shortened%s: %s", where, error)
+        if isinstance(error, OSError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_FSYNC:
+            self._kept = True
+            _log.error("SQLite: the database could not be synced; the journal is kept, and grows, until the next start")
 
     def _prepare(self, connection: apsw.Connection) -> None:
         for _ in range(_PASSES):
@@ -92,6 +105,12 @@ class Checkpoints:
             os.fdatasync(self._descriptor)  # SQLite syncs it only when nothing is left
             if self._pages - moved < _LITTLE:
                 break
+
+
+def _connect(path: str) -> apsw.Connection:
+    connection = schema.connect_reader(path)
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # one that has read nothing moves nothing
+    return connection
 
 
 def _checkpoint(connection: apsw.Connection) -> int:

@@ -14,9 +14,10 @@ from ratus.errors import StartError
 
 APPLICATION_ID: Final = 0x52617475  # "Ratu"
 VERSION: Final = 1
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")  # at the begin of a rollback journal
 _PAGE_BYTES: Final = 2048  # of new files; smaller pages are less to write for tasks whose ids are random
-WAL_BYTES: Final = (
-    16 * 1024 * 1024
+# After which the journal is shortened; the more, the fewer pages are written twice.
+WAL_BYTES: Final = 16 * 1024 * 1024
 )  # of the journal, after which it is shortened; the more, the fewer pages are written twice
 
 # `seq` is the order of insertion. Where ids are random, every index that has them costs a page to write for each task,
@@ -87,11 +88,20 @@ def check_header(path: str) -> None:
         return
     except OSError as error:
         raise StartError(f"cannot open {path}: {error.strerror}") from None
-    if not header:
+    if not header or (not any(header) and _was_being_made(path)):
         return
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
         raise StartError(f"{path} is not a Ratus queue: it is no SQLite database")
     _check_versions(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
+
+
+def _was_being_made(path: str) -> bool:
+    """Whether there is a journal, by which SQLite undoes what a power cut has left of the first transaction."""
+    try:
+        with open(path + "-journal", "rb") as file:
+            return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
+    except OSError:
+        return False
 
 
 def _check_versions(path: str, application_id: int, version: int) -> None:
@@ -141,8 +151,8 @@ def _grow_journal(connection: apsw.Connection) -> None:
     To sync what overwrites a file is faster than to sync what makes it longer (measured: 0.96 against 1.49 ms on an
     idle machine). The pages stay in the database as free ones.
     """
-    connection.execute("DROP TABLE IF EXISTS filler")  # of a start that was interrupted
     try:
+        connection.execute("DROP TABLE IF EXISTS filler")  # of a start that was interrupted, or found no room
         connection.execute("CREATE TABLE filler (bytes BLOB)")
         connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (WAL_BYTES,))
         connection.execute("DROP TABLE filler")
