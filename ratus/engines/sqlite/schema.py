@@ -18,7 +18,6 @@ _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")  # at the begin of a r
 _PAGE_BYTES: Final = 2048  # of new files; smaller pages are less to write for tasks whose ids are random
 # After which the journal is shortened; the more, the fewer pages are written twice.
 WAL_BYTES: Final = 16 * 1024 * 1024
-)  # of the journal, after which it is shortened; the more, the fewer pages are written twice
 
 # `seq` is the order of insertion. Where ids are random, every index that has them costs a page to write for each task,
 # so there is one such index only, and lists, which are in order of id, do without their own (see `reads`). The topic
