@@ -30,6 +30,7 @@ from ratus.errors import (
 
 DOMAIN: Final = "ratus"
 DETAILS_KEY: Final = "grpc-status-details-bin"
+LOST_WHILE_WRITING: Final = "Internal error from Core"  # of our end: a message of a stream met a lost connection
 MAX_TEXT: Final = 1000  # characters; clients refuse trailers beyond 8 KiB, and the text travels twice
 
 _CODES: Final[dict[type[RatusError], grpc.StatusCode]] = {
@@ -102,6 +103,8 @@ def foreign(code: grpc.StatusCode, message: str) -> RatusError:
     _logger.debug("foreign gRPC status %s: %s", code.name, message)
     match code:
         case grpc.StatusCode.UNAVAILABLE:
+            return StorageUnavailable("the server cannot be reached")
+        case grpc.StatusCode.INTERNAL if message == LOST_WHILE_WRITING:
             return StorageUnavailable("the server cannot be reached")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return StorageUnavailable("the server did not answer in time")

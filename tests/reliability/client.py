@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ratus
-from ratus.errors import RatusError
+from ratus.errors import ClientClosed, RatusError
 from ratus.times import to_ms
 from tests.reliability.history import Claim, Commit, Delivery, History, Insert, Outcome, Release, Span
 from tests.reliability.journal import Journal
@@ -82,6 +82,8 @@ async def sdk(name: str, targets: Sequence[str], history: History, seed: int, ti
 async def _settled(span: Span, call: Any) -> None:
     try:
         await call
+    except ClientClosed:  # this process ends
+        span.finish(Outcome.UNKNOWN, "TRANSPORT")
     except RatusError as error:
         span.finish(Outcome.UNKNOWN, error.reason)
     else:

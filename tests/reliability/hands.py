@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
+from ratus.rpc.errors import LOST_WHILE_WRITING
 from ratus.times import from_ms, parse_time, to_ms
 from ratus.v1 import promise_service_pb2 as promises_pb
 from ratus.v1 import task_service_pb2 as tasks_pb
@@ -68,7 +69,8 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
                 if detail.Unpack(info):
                     return str(info.reason)
     transport = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-    return "TRANSPORT" if error.code() in transport else f"{error.code().name}: {error.details()}"
+    lost = error.code() in transport or error.details() == LOST_WHILE_WRITING
+    return "TRANSPORT" if lost else f"{error.code().name}: {error.details()}"
 
 
 async def reason_of_end(call: Any) -> str:

@@ -23,7 +23,7 @@ from ratus.errors import (
     Unavailable,
     Unsupported,
 )
-from ratus.rpc.errors import DETAILS_KEY, code_of, foreign, from_rpc_error, from_status, to_status
+from ratus.rpc.errors import DETAILS_KEY, LOST_WHILE_WRITING, code_of, foreign, from_rpc_error, from_status, to_status
 
 TABLE = [
     (BadRequest("must not be empty", field="tasks[3].id"), "INVALID_ARGUMENT", "BAD_REQUEST"),
@@ -101,6 +101,8 @@ def test_texts_beyond_what_trailers_carry_are_cut() -> None:
         ("RESOURCE_EXHAUSTED", "Received message larger than max (9 vs. 8)", TooLarge),
         ("RESOURCE_EXHAUSTED", "quota", TooMany),
         ("UNIMPLEMENTED", "Method not found!", Internal),
+        ("INTERNAL", LOST_WHILE_WRITING, StorageUnavailable),
+        ("INTERNAL", "of another server", Internal),
         ("UNKNOWN", "Stream removed", Internal),
         ("INVALID_ARGUMENT", "from elsewhere", Internal),
     ],
