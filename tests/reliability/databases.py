@@ -6,9 +6,10 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
@@ -54,6 +55,15 @@ class Set:
                 await asyncio.sleep(0.1)
         return found[0]
 
+    async def elected(self, primary: Mongod, since: float) -> float:
+        """After how many ms another member took a write that a majority has, which is no work of the service."""
+        others = replace(self, members=[member for member in self.members if member is not primary])
+        concern = WriteConcern("majority", wtimeout=int(ANSWER_SECONDS * 1000))
+        elected = await others.the_primary()
+        probes = elected.client.get_database("probe").get_collection("probes", write_concern=concern)
+        await asyncio.to_thread(probes.insert_one, {})
+        return clock() - since
+
 
 @contextlib.asynccontextmanager
 async def loaded(directory: Path, members: int, seed: int) -> AsyncIterator[Set]:
@@ -90,7 +100,11 @@ async def failovers(directory: Path, rounds: int, seed: int) -> Report:
             name, fault = FAILOVERS[number % len(FAILOVERS)]
             began = clock()
             mend = await asyncio.to_thread(fault, primary)
-            the_set.report.fault(name, **await served(the_set.history, began, ANSWER_SECONDS))
+            times, elected = await asyncio.gather(
+                served(the_set.history, began, ANSWER_SECONDS), the_set.elected(primary, began)
+            )
+            later = {f"{what} after the election": took - elected for what, took in times.items()}
+            the_set.report.fault(name, **times, election=elected, **later)
             await asyncio.to_thread(mend)
             await until_all_follow(the_set)
     return the_set.report

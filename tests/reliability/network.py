@@ -5,7 +5,6 @@ import contextlib
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tests.mongod import Mongod, initiate, new_directory, replica_set
@@ -181,20 +180,13 @@ async def partitions(
                 times = await _back(the_set.history, load, clock())
             else:
                 times, elected = await asyncio.gather(
-                    _back(the_set.history, load, began), _elected(the_set, primary, began)
+                    _back(the_set.history, load, began), the_set.elected(primary, began)
                 )
                 times["elected"] = elected
                 links.heal()
             the_set.report.fault(name, **times)
             await until_all_follow(the_set)
     return the_set.report
-
-
-async def _elected(the_set: Set, primary: Mongod, since: float) -> float:
-    """How long after `since` another member was primary, which is no work of the service."""
-    others = [member for member in the_set.members if member is not primary]
-    await replace(the_set, members=others).the_primary()
-    return clock() - since
 
 
 @contextlib.asynccontextmanager
