@@ -110,6 +110,9 @@ class Promises:
         if failure is not None:
             raise failure
         try:
-            return answers.ok(await self._backend.get_promise(call.id))
-        except NotFound:  # it has ended since
+            task = await self._backend.get_task(call.id)
+        except NotFound:
             raise NonceMismatch from None
+        if task.nonce != extension.nonce:  # it has ended since, and there may be another
+            raise NonceMismatch
+        return answers.ok(Promise(id=task.id, consumer=task.consumer, deadline=task.deadline))

@@ -2,11 +2,18 @@
 
 import json
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
+from gateway import create_app
+from ratus import times
+from ratus.backend import Backend
+from ratus.model import Task
 from tests.gateway.serving import Reply, Rest
+from tests.gateway.stub_backend import StubBackend
 
 CONFLICT = {"error": {"code": 409, "message": "conflict: the task may have been modified by others"}}
 
@@ -66,7 +73,7 @@ def test_a_promise_that_is_not_held_conflicts(any_rest: Rest, topic: str) -> Non
 
 def test_a_shorter_deadline_is_acted_on(any_rest: Rest, topic: str) -> None:
     task = held(any_rest, topic)
-    assert extend(any_rest, topic, task["_id"], f"?nonce={task['nonce']}&timeout=50ms").status == 200
+    assert extend(any_rest, topic, task["_id"], f"?nonce={task['nonce']}&timeout=500ms").status == 200
     again = any_rest("POST", f"/v1/topics/{topic}/promises?wait=20s").json
     assert again["_id"] == task["_id"]
     assert again["nonce"] != task["nonce"]
@@ -85,3 +92,17 @@ def test_only_post_extends(any_rest: Rest, topic: str) -> None:
         assert any_rest(method, f"/v1/topics/{topic}/promises/{task['_id']}/extend").status == 404
     assert any_rest("POST", f"/v1/topics/{topic}/tasks/{task['_id']}/extend").status == 404
     assert any_rest("POST", f"/v1/topics/{topic}/promises/{task['_id']}/shrink").status == 404
+
+
+async def test_the_promise_of_another_is_not_told() -> None:
+    """Between the extension and the look at what it has come to, the promise has ended and another was made."""
+
+    now = times.now()
+    task = Task(id="1", topic="t", state=1, nonce="n2", consumer="other", produced=now, scheduled=now)
+    backend = StubBackend([None], task, [None], task)
+    app = create_app(cast(Backend, backend), registry=CollectorRegistry())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, app)), base_url="http://x/v1") as http:
+        mine = await http.post("/topics/t/promises/1/extend?nonce=n1")
+        other = await http.post("/topics/t/promises/1/extend?nonce=n2")
+    assert (mine.status_code, mine.json()) == (409, CONFLICT)
+    assert (other.status_code, other.json()["consumer"]) == (200, "other")
