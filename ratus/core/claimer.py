@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from ratus import rules, times
 from ratus.config import MAX_ANSWER_BYTES, MAX_CLAIM
+from ratus.core.slots import Consumer, grants_of, meeting, reserve
 from ratus.engines.base import Engine
 from ratus.errors import Internal, RatusError, StorageUnavailable
 from ratus.gather import quiet
-from ratus.model import Grant, Task
+from ratus.model import Task
 
 _log: Final = logging.getLogger(__name__)
 
@@ -26,29 +26,6 @@ _FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due;
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
 _PATIENCE: Final = 0.02  # seconds without a task of this process, after which others are listened to
-
-
-class Consumer(Protocol):
-    """Whoever wants tasks of a topic. None of its methods waits."""
-
-    @property
-    def wanted(self) -> int:
-        """The number of tasks that somebody is waiting for the answer of; 0 for a stream, which has time."""
-
-    def reserve(self) -> bool:
-        """Keep a place for one more task of the claim that is put together now; whether there was one."""
-
-    def grant(self, now: datetime) -> Grant:
-        """What the promise for one task sets on it."""
-
-    def deliver(self, tasks: list[Task], unused: int) -> list[Task]:
-        """Take tasks, and back the places that were kept for more; give back tasks that cannot be taken."""
-
-    def dry(self) -> None:
-        """The topic had no due task."""
-
-    def fail(self, error: RatusError, unused: int) -> None:
-        """A claim failed; take back the places that were kept for it."""
 
 
 class Claimer:
@@ -152,8 +129,8 @@ class Claimer:
             task.topic != self._topic or task.state or task.scheduled > now for task in tasks
         ):
             return None
-        slots = _reserve(list(self._hungry), len(tasks))
-        grants = _grants(slots, now)
+        slots = reserve(list(self._hungry), len(tasks))
+        grants = grants_of(slots, now)
         offer = Offer(self, slots, [rules.claimed(task, grant) for task, grant in zip(tasks, grants, strict=False)])
         if len(slots) < len(tasks) or any(grant.request for grant in grants):  # a request is stored by claims only
             offer.withdraw()
@@ -251,7 +228,7 @@ class Claimer:
             if self._ending or (self._dry and not wanted):
                 return
             size = min(max(self._size, self._news, wanted), MAX_CLAIM)
-            slots = _reserve(asked, size)
+            slots = reserve(asked, size)
             if not slots:
                 return
             self._news, self._dry = 0, True  # unless we are told otherwise from here on
@@ -266,7 +243,7 @@ class Claimer:
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
         now = times.now()
-        grants = _grants(slots, now)
+        grants = grants_of(slots, now)
         self._claiming = True
         try:
             tasks = await self._engine.claim(self._topic, grants, MAX_ANSWER_BYTES)
@@ -278,7 +255,7 @@ class Claimer:
         finally:
             self._claiming = False
         self._claimed(tasks)
-        self._deliver(_meeting(tasks, grants, slots), tasks)
+        self._deliver(meeting(tasks, grants, slots), tasks)
         return tasks
 
     def _deliver(self, slots: list[Consumer], tasks: list[Task]) -> None:
@@ -316,44 +293,3 @@ class Offer:
         slots = [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id in ids]
         slots += [slot for slot, task in zip(self._slots, self.tasks, strict=False) if task.id not in ids]
         self._claimer.hand_over(slots, tasks)
-
-
-def _grants(slots: Sequence[Consumer], now: datetime) -> list[Grant]:
-    """What the promises for the slots set; those for one consumer differ in their nonces alone."""
-    first: dict[Consumer, Grant] = {}
-    grants: list[Grant] = []
-    for slot in slots:
-        like = first.get(slot)
-        if like is None:
-            grant = first[slot] = slot.grant(now)
-        else:
-            grant = Grant(rules.new_nonce(), like.consumer, like.consumed, like.deadline, like.request)
-        grants.append(grant)
-    return grants
-
-
-def _meeting(tasks: Sequence[Task], grants: Sequence[Grant], slots: list[Consumer]) -> list[Consumer]:
-    """The slots in the order of the tasks that carry their promises, then those that have got none.
-
-    Any grant may have got none: other processes may have taken the task that was meant for it.
-    """
-    if [task.nonce for task in tasks] == [grant.nonce for grant in grants[: len(tasks)]]:
-        return slots
-    left = {grant.nonce: slot for grant, slot in zip(grants, slots, strict=True)}
-    return [*[left.pop(task.nonce) for task in tasks], *left.values()]
-
-
-def _reserve(consumers: list[Consumer], most: int) -> list[Consumer]:
-    """One place of every consumer in turn, until none has room."""
-    slots: list[Consumer] = []
-    turn = consumers
-    while turn and len(slots) < most:
-        if len(turn) == 1:
-            [consumer] = turn
-            while len(slots) < most and consumer.reserve():
-                slots.append(consumer)
-            break
-        room = most - len(slots)
-        turn = list(islice((consumer for consumer in turn if consumer.reserve()), room))
-        slots += turn
-    return slots

@@ -1,11 +1,9 @@
 """The service: what a call does, for both faces alike."""
 
-import base64
-import binascii
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -16,11 +14,12 @@ from ratus.core.alarm import Alarm
 from ratus.core.answers import room_in_answer
 from ratus.core.delivery import Delivery
 from ratus.core.metrics import CoreMetrics
+from ratus.core.pages import first_after, page_of
 from ratus.core.repeats import Repeats
 from ratus.core.subscription import Subscription
 from ratus.core.upkeep import Upkeep
 from ratus.engines.base import Engine
-from ratus.errors import BadRequest, Draining, NonceMismatch, NotFound, RatusError, StorageUnavailable, TaskExists
+from ratus.errors import Draining, NonceMismatch, NotFound, RatusError, StorageUnavailable, TaskExists
 from ratus.model import (
     ClaimRequest,
     Commit,
@@ -38,8 +37,6 @@ from ratus.model import (
     TopicStats,
     Updated,
 )
-
-T = TypeVar("T")
 
 _PENDING: Final = TaskState.PENDING.value  # to compare plain numbers is faster, and done for every task
 _ACTIVE: Final = TaskState.ACTIVE.value
@@ -65,8 +62,8 @@ class Service:
     async def list_tasks(self, topic: str, page: PageRequest) -> Page[Task]:
         """A page of tasks."""
         page = self._check_list(topic, page)
-        tasks = await self._engine.list_tasks(topic, _after(page), page.offset, page.limit + 1)
-        return _page(tasks, min(page.limit, room_in_answer(tasks)), lambda task: task.id)
+        tasks = await self._engine.list_tasks(topic, first_after(page), page.offset, page.limit + 1)
+        return page_of(tasks, min(page.limit, room_in_answer(tasks)), lambda task: task.id)
 
     async def get_task(self, id: str) -> Task:
         """A task; NotFound."""
@@ -197,8 +194,8 @@ class Service:
     async def list_topics(self, page: PageRequest) -> Page[Topic]:
         """A page of topics."""
         page = rules.check_page(page, self._limits)
-        topics = await self._engine.list_topics(_after(page), page.offset, page.limit + 1)
-        return _page(topics, page.limit, lambda topic: topic.name)
+        topics = await self._engine.list_topics(first_after(page), page.offset, page.limit + 1)
+        return page_of(topics, page.limit, lambda topic: topic.name)
 
     async def get_topic(self, topic: str) -> Topic:
         """A topic; NotFound."""
@@ -225,8 +222,8 @@ class Service:
     async def list_promises(self, topic: str, page: PageRequest) -> Page[Promise]:
         """A page of promises."""
         page = self._check_list(topic, page)
-        tasks = await self._engine.list_promises(topic, _after(page), page.offset, page.limit + 1)
-        return _page([_promise_on(task) for task in tasks], page.limit, lambda promise: promise.id)
+        tasks = await self._engine.list_promises(topic, first_after(page), page.offset, page.limit + 1)
+        return page_of([_promise_on(task) for task in tasks], page.limit, lambda promise: promise.id)
 
     async def get_promise(self, id: str) -> Promise:
         """The promise on an active task; NotFound."""
@@ -362,17 +359,3 @@ def _others(tasks: Sequence[Task], new: Sequence[Task]) -> list[str]:
 
 def _promise_on(task: Task) -> Promise:
     return Promise(id=task.id, consumer=task.consumer, deadline=task.deadline)
-
-
-def _after(page: PageRequest) -> str:
-    """The key that a page token stands for."""
-    try:
-        return base64.b64decode(page.token.encode("ascii"), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise BadRequest("is not a token of an earlier answer", field="page_token") from None
-
-
-def _page(items: Sequence[T], size: int, key: Callable[[T], str]) -> Page[T]:
-    """The first items, with a token if there are more."""
-    more = len(items) > size
-    return Page(list(items[:size]), base64.urlsafe_b64encode(key(items[size - 1]).encode()).decode() if more else "")
