@@ -109,7 +109,7 @@ class SQLiteEngine:
     async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
         if not grants:
             return []
-        return list(await self._writer.run(writes.Claim(topic, max_bytes), grants, gathered=True))
+        return list(await self._writer.run(writes.Claim(topic, max_bytes), grants))
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
         return _raise(await self._write(writes.promise, (id, grant, force)))

@@ -72,23 +72,15 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(
-        self, operation: Operation[In, Out], entries: Sequence[In], *, gathered: bool = False
-    ) -> Sequence[Out]:
+    async def run(self, operation: Operation[In, Out], entries: Sequence[In]) -> Sequence[Out]:
         """Run an operation on entries; what it raises, and StorageUnavailable or TooLarge for faults of SQLite.
 
-        A caller that is cancelled does not stop the operation. What was `gathered` by its caller begins at once if
-        nothing else is under way, since the loop has brought no further calls by then.
+        A caller that is cancelled does not stop the operation.
         """
         future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
         self._waiting.append(_Job(operation, entries, future))
         if not self._busy:
-            if gathered:
-                self._busy = True
-                self._idle.clear()
-                self._begin()
-            else:
-                self._gather()
+            self._gather()
         return await future
 
     async def close(self) -> None:
@@ -109,11 +101,8 @@ class Worker:
         if quiet < QUIET_TURNS and self._loop.time() < until:
             self._loop.call_soon(self._gather_more, count, quiet, until)
         else:
-            self._begin()
-
-    def _begin(self) -> None:
-        group, self._waiting = self._waiting, []
-        self._groups.put(group)
+            group, self._waiting = self._waiting, []
+            self._groups.put(group)
 
     def _end(self, answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:
         _deliver(answers)
