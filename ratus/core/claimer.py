@@ -22,7 +22,7 @@ from ratus.model import Task
 
 _log: Final = logging.getLogger(__name__)
 
-_FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; twice as many while that is few
+_FIRST_SLOTS: Final = 16  # of a claim when nobody knows how many tasks are due; four times as many while that is few
 _FIRST_PAUSE: Final = 0.1  # seconds, after the storage failed
 _LONGEST_PAUSE: Final = 2.0
 _PATIENCE: Final = 0.02  # seconds without a task of this process, after which others are listened to
@@ -238,7 +238,7 @@ class Claimer:
                     consumer.dry()
                 return
             self._dry = False
-            self._size = min(2 * size, MAX_CLAIM) if len(tasks) == size else _FIRST_SLOTS
+            self._size = min(4 * size, MAX_CLAIM) if len(tasks) == size else _FIRST_SLOTS
 
     async def _claim(self, slots: list[Consumer]) -> list[Task]:
         """Claim a task for every slot and deliver what there is."""
