@@ -78,7 +78,7 @@ class Spent:
         self._mongod = [psutil.Process(mongod.pid)]
 
     def __call__(self) -> tuple[float, float]:
-        return tuple(  # type: ignore[return-value]
+        return tuple(  # type: ignore[return-value]  # of two, as there are two sets of processes
             sum(times.user + times.system for times in (process.cpu_times() for process in processes))
             for processes in (self._ratus, self._mongod)
         )

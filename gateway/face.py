@@ -87,7 +87,7 @@ class Face:
             return await route.handler(call), topic, endpoint
         except RatusError as error:
             return errors.answer(error), topic, endpoint
-        except Exception:
+        except Exception:  # a fault; whatever it is, its client is answered and others are served on
             _logger.exception("%s %s failed", method, endpoint)
             # What has begun cannot be taken back: it stays without an end, which the client will notice.
             return Written(200, client.begun) if client.begun else errors.INTERNAL, topic, endpoint

@@ -155,7 +155,7 @@ async def main(options: argparse.Namespace) -> None:
         consumer.cancel()
         await asyncio.wait({consumer})
         if not consumer.cancelled() and consumer.exception():
-            raise consumer.exception()  # type: ignore[misc]
+            raise consumer.exception()  # type: ignore[misc]  # there is one, as was just asked
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def encode_sorted(value: Any) -> bytes:
 
 def decode(payload: Raw | bytes | None, type: type[P] | Any = Any) -> P:
     """The value of a payload as any type that `msgspec` or pydantic knows; None for no payload. Raises PayloadError."""
-    return decoder(type)(payload)  # type: ignore[no-any-return]
+    return decoder(type)(payload)  # type: ignore[no-any-return]  # both libraries return Any
 
 
 def decoder(type: Any) -> Callable[[Raw | bytes | None], Any]:

@@ -149,7 +149,7 @@ class Worker(Generic[H]):
         task.reset()
         try:
             self._retry(task, error)
-        except Exception:
+        except Exception:  # it is the user's code; the task must not stay with us for that
             _logger.exception("the retry policy failed for task %r", task.id)
             task.reset().retry("5s")
         what = f"it is executed again in {task.defer}" if task.defer is not None else f"it becomes {task.state.name}"
