@@ -111,10 +111,17 @@ async def test_power_cuts_that_tear_what_was_not_synced(tmp_path: Path) -> None:
     assert_sound(await torn_writes(tmp_path, 10, SEED, cuts=5), 10)
 
 
-@pytest.mark.parametrize("unsynced", [WAL, DATABASE])
-async def test_files_that_are_not_synced_are_found(unsynced: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("unsynced", "rules"),
+    [
+        # What is left of a log may lack its end, stop in the middle of a task's life, or not fit the database.
+        (WAL, {"lost", "undone", "unexplained end", "unsound"}),
+        (DATABASE, {"lost", "unsound"}),
+    ],
+)
+async def test_files_that_are_not_synced_are_found(unsynced: str, rules: set[str], tmp_path: Path) -> None:
     report = await torn_writes(tmp_path, 16, SEED, cuts=16, unsynced=unsynced)
-    assert {finding.rule for finding in report.findings} & {"lost", "undone", "unexplained end", "unsound"}
+    assert {finding.rule for finding in report.findings} & rules
 
 
 async def test_a_disk_that_is_full_or_fails(tmp_path: Path) -> None:
