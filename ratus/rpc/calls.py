@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 
 from ratus.config import MAX_REQUEST_BYTES
 from ratus.errors import BadRequest, Draining, Internal, RatusError, TooLarge
+from ratus.memory import Keeper
 from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
-from ratus.rpc.memory import Keeper
 from ratus.rpc.metrics import Meter, RPCMetrics
 
 # Messages up to here are read, so that those beyond the bound get an answer of ours with all its details; what is
@@ -111,10 +111,11 @@ class Calls:
         async def call(request: Any, context: Context) -> Any:
             begin = perf_counter()
             meter.start()
-            task = asyncio.current_task()
-            assert task is not None
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            if not finish:  # what is finished anyway is known by itself
+                task = asyncio.current_task()
+                assert task is not None
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
             code = grpc.StatusCode.OK
             failure: RatusError
             try:

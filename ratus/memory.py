@@ -22,6 +22,12 @@ def keep_large_blocks_apart() -> None:
         _library.mallopt(_MMAP_THRESHOLD, LARGE)
 
 
+def give_back() -> None:
+    """Give back to the system what is free."""
+    if hasattr(_library, "malloc_trim"):
+        _library.malloc_trim(0)
+
+
 class Keeper:
     """Gives back what is free, some time after large requests."""
 
@@ -30,10 +36,10 @@ class Keeper:
 
     def served(self, size: int) -> None:
         """A request of so many bytes is being served."""
-        if size >= LARGE and not self._due and hasattr(_library, "malloc_trim"):
+        if size >= LARGE and not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(_PAUSE, self._give_back)
 
     def _give_back(self) -> None:
         self._due = False  # what is large from here on is looked after anew
-        asyncio.get_running_loop().run_in_executor(None, _library.malloc_trim, 0)
+        asyncio.get_running_loop().run_in_executor(None, give_back)
