@@ -21,7 +21,7 @@ from tests.reliability.clocks import clock_jumps
 from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.disk import disk_full, tmpfs_full
-from tests.reliability.kills import kills, new_server, power_cuts
+from tests.reliability.kills import kills, new_server, power_cuts, writer_kills
 from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
 from tests.reliability.rolling import rolling, workers
@@ -54,6 +54,7 @@ class Long:
 PARTS = {
     "kills": Long(kills_sqlite, 500),
     "kills-mongodb": Long(kills_mongodb, 200),
+    "writer-kills": Long(writer_kills, 500),
     "power-cuts": Long(power_cuts, 200),
     "failovers": Long(failovers, 51),
     "failing-commands": Long(failing_commands, 20),

@@ -21,8 +21,8 @@ from tests.reliability.checker import check
 from tests.reliability.hands import Unary
 from tests.reliability.history import History, Insert, Span, Stored, clock
 from tests.reliability.interrupted import AGAIN_SECONDS, backed_up, interrupt
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
-from tests.reliability.load import TOPIC, Load, served, until
+from tests.reliability.kills import BUSY_SECONDS, new_server
+from tests.reliability.load import ANSWER_SECONDS, TOPIC, Load, served, until
 from tests.reliability.report import Report
 from tests.reliability.restored import go_on, judge_copy
 from tests.reliability.storage import read_mongodb, read_sqlite

@@ -17,13 +17,12 @@ from tests.reliability.checker import check
 from tests.reliability.dial import Dial
 from tests.reliability.hands import CHANNEL, Unary, delivery
 from tests.reliability.history import Claim, Commit, History, Insert, Jump, Outcome, Span, clock
-from tests.reliability.load import LONG, Load, served, until
+from tests.reliability.load import ANSWER_SECONDS, LONG, Load, served, until
 from tests.reliability.report import Report
 from tests.reliability.storage import read_sqlite
 from tests.rpc.serving import Client
 from tests.server import Server
 
-ANSWER_SECONDS: Final = 60
 HELD_SECONDS: Final = 1.0  # mean time between the service's going on and the next jump
 ASLEEP_SECONDS: Final = 0.1  # after which a topic waits for nothing but the time of its next task
 MINUTE: Final = 60_000  # ms

@@ -12,8 +12,8 @@ from tests.reliability.checker import Finding, check
 from tests.reliability.client import HELD_MS
 from tests.reliability.clients import ClientProcess, end_all
 from tests.reliability.history import History, Stored, clock
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
-from tests.reliability.load import Load, served
+from tests.reliability.kills import BUSY_SECONDS, new_server
+from tests.reliability.load import ANSWER_SECONDS, Load, served
 from tests.reliability.report import Report
 from tests.reliability.storage import read_mongodb, read_sqlite
 from tests.server import Server

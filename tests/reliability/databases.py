@@ -16,8 +16,8 @@ from ratus.config import MongoDBSettings
 from tests.mongod import Mongod, replica_set
 from tests.reliability.checker import check
 from tests.reliability.history import History, clock
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
-from tests.reliability.load import Load, served
+from tests.reliability.kills import BUSY_SECONDS, new_server
+from tests.reliability.load import ANSWER_SECONDS, Load, served
 from tests.reliability.report import Report
 from tests.reliability.storage import read_mongodb
 

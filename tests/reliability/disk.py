@@ -16,13 +16,12 @@ from tests.reliability import launcher
 from tests.reliability.checker import Finding, check
 from tests.reliability.dial import Dial
 from tests.reliability.history import History, Outcome, clock
-from tests.reliability.load import TOPIC, Load, served, until
+from tests.reliability.load import ANSWER_SECONDS, TOPIC, served, under_load, until
 from tests.reliability.report import Report
 from tests.reliability.shim import Trouble
 from tests.reliability.storage import read_sqlite
 from tests.server import Server
 
-ANSWER_SECONDS: Final = 60
 READ_SECONDS: Final = 10
 JOURNAL_BYTES: Final = 64 * 1024  # between checkpoints, so that files grow all the time
 GROWN: Final = 4  # times as large as it should be, a log whose checkpoints fail
@@ -98,25 +97,20 @@ async def _troubles(
 ) -> Report:
     """Have trouble so many times, each until calls fail or it was noticed otherwise, then check."""
     dice, history, report = random.Random(seed), History(), Report()
-    await asyncio.to_thread(server.start)
-    try:
-        async with Load([(server.url, server.target)], seed, history).running():
-            await served(history, clock(), ANSWER_SECONDS)
-            for _ in range(rounds):
-                await asyncio.sleep(dice.random() * HELD_SECONDS)
-                begun = len(history.inserts)
-                with trouble() as name:
-                    await until(
-                        lambda begun=begun: noticed() or _failed(history, begun),
-                        ANSWER_SECONDS,
-                        f"{name}: no call fails",
-                    )
-                    report.found(await _unreadable(server.url, history))
-                    await asyncio.sleep(dice.random() * 2 * HELD_SECONDS)
-                well = clock()
-                report.fault(name, **await served(history, well, ANSWER_SECONDS))
-    finally:
-        await asyncio.to_thread(server.stop)
+    async with under_load(server, seed, history):
+        for _ in range(rounds):
+            await asyncio.sleep(dice.random() * HELD_SECONDS)
+            begun = len(history.inserts)
+            with trouble() as name:
+                await until(
+                    lambda begun=begun: noticed() or _failed(history, begun),
+                    ANSWER_SECONDS,
+                    f"{name}: no call fails",
+                )
+                report.found(await _unreadable(server.url, history))
+                await asyncio.sleep(dice.random() * 2 * HELD_SECONDS)
+            well = clock()
+            report.fault(name, **await served(history, well, ANSWER_SECONDS))
     report.close(history, check(history, await read_sqlite(path)))
     return report
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from ratus.config import SQLiteSettings
+from ratus.engines.base import Abandoned
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import NonceMismatch, NotFound, RatusError
 from ratus.model import Commit, Grant, Task, TaskState
@@ -39,8 +40,10 @@ class Forgets(Faulty):
 class HandsOutTwice(Faulty):
     """Makes tasks pending that were handed out."""
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
-        tasks = await super().claim(topic, grants, max_bytes)
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
+        tasks = await super().claim(topic, grants, max_bytes, abandoned)
         if tasks and self.wrong():
             await super().delete_promise(tasks[0].id, "")
         return tasks
@@ -94,7 +97,9 @@ class Undoes(Faulty):
 class IsEarly(Faulty):
     """Hands out tasks before their time."""
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         self.planted += 1
         ahead = timedelta(seconds=0.5)
         early = [msgspec.structs.replace(one, consumed=one.consumed + ahead) for one in grants]

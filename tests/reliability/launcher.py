@@ -1,6 +1,7 @@
 """`ratus` on a disk or with a clock that are not to be trusted: `python -m tests.reliability.launcher serve …`.
 
-The environment says which; what is not named there is as it is.
+The environment says which; what is not named there is as it is. The process that writes gets the disk; it is started
+from here too, with `writer` as the first argument.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import ratus.cli
-from ratus.engines.sqlite import schema
+from ratus.engines.sqlite import apart, schema, writer
 from tests.reliability.dial import Dial
 from tests.reliability.shim import ShimVFS
 
@@ -28,11 +29,16 @@ def main() -> None:
     settings = os.environ
     if CLOCK in settings:
         _turn_clock(Dial(Path(settings[CLOCK])))
-    if JOURNAL_BYTES in settings:
-        schema.WAL_BYTES = int(settings[JOURNAL_BYTES])
-    shim = _shim(settings) if DISK in settings else None  # which SQLite uses as long as it lives
-    ratus.cli.main()
-    del shim
+    match sys.argv:
+        case [_, "writer", descriptor, path]:
+            if JOURNAL_BYTES in settings:
+                schema.WAL_BYTES = int(settings[JOURNAL_BYTES])
+            shim = _shim(settings) if DISK in settings else None  # which SQLite uses as long as it lives
+            writer.main(int(descriptor), path)
+            del shim
+        case _:
+            apart.PROGRAM = (*PROGRAM, "writer")
+            ratus.cli.main()
 
 
 def _shim(settings: Mapping[str, str]) -> ShimVFS:

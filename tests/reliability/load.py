@@ -27,6 +27,7 @@ from tests.reliability.hands import (
 )
 from tests.reliability.history import Claim, Commit, Delivery, Extension, History, Insert, Outcome, Release, Span, clock
 from tests.rpc.serving import Client
+from tests.server import Server
 
 TOPIC: Final = "t"
 LONG: Final = 60_000  # ms of a promise that is to hold over every fault
@@ -34,6 +35,7 @@ SHORT: Final = 300
 PRODUCE_SECONDS: Final = 0.02  # mean pause of a producer
 ATTEMPTS: Final = 60
 RETRY_SECONDS: Final = 0.2
+ANSWER_SECONDS: Final = 60  # until a server must be working again
 
 
 class Load:
@@ -237,6 +239,18 @@ async def until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds} s")
         await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def under_load(server: Server, seed: int, history: History) -> AsyncIterator[None]:
+    """Start a server and work with it, from the first answers until the end; then stop both."""
+    await asyncio.to_thread(server.start)
+    try:
+        async with Load([(server.url, server.target)], seed, history).running():
+            await served(history, clock(), ANSWER_SECONDS)
+            yield
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 async def served(history: History, since: float, seconds: float) -> dict[str, float]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from tests.mongod import Mongod, initiate, new_directory, replica_set
 from tests.reliability.databases import CLIENT, MEMBERS, Set, under_load, until_all_follow
 from tests.reliability.history import History, clock
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS
+from tests.reliability.kills import BUSY_SECONDS
 from tests.reliability.links import Link, Pace, Way
-from tests.reliability.load import Load, resumed, served
+from tests.reliability.load import ANSWER_SECONDS, Load, resumed, served
 from tests.reliability.report import Report
 
 SLOW = Pace(0.05, 0.5)

@@ -16,9 +16,9 @@ from tests.mongod import replica_set
 from tests.reliability.checker import Finding, check
 from tests.reliability.clients import ClientProcess, end_all
 from tests.reliability.history import History, clock
-from tests.reliability.kills import ANSWER_SECONDS, BUSY_SECONDS, new_server
+from tests.reliability.kills import BUSY_SECONDS, new_server
 from tests.reliability.links import users_of
-from tests.reliability.load import Load, resumed, served, until
+from tests.reliability.load import ANSWER_SECONDS, Load, resumed, served, until
 from tests.reliability.report import Report
 from tests.reliability.storage import read_mongodb
 from tests.server import Server

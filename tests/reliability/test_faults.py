@@ -12,7 +12,7 @@ from tests.reliability.clocks import clock_jumps
 from tests.reliability.consumers import consumers_mongodb, consumers_sqlite
 from tests.reliability.databases import failing_commands, failovers
 from tests.reliability.disk import TROUBLES, disk_full, tmpfs_full
-from tests.reliability.kills import power_cuts
+from tests.reliability.kills import power_cuts, writer_kills
 from tests.reliability.network import network, partitions
 from tests.reliability.report import Report
 from tests.reliability.rolling import rolling, workers
@@ -34,6 +34,10 @@ def assert_sound(report: Report, faults: int) -> None:
 
 async def test_kills_of_a_server_on_sqlite(tmp_path: Path) -> None:
     assert_sound(await kills_sqlite(tmp_path, 2, SEED), 2)
+
+
+async def test_kills_of_the_writer(tmp_path: Path) -> None:
+    assert_sound(await writer_kills(tmp_path, 3, SEED), 3)
 
 
 async def test_kills_of_a_server_on_mongodb(tmp_path: Path) -> None:

@@ -16,13 +16,12 @@ from tests.reliability import launcher, trace
 from tests.reliability.checker import Finding, check
 from tests.reliability.dial import Dial
 from tests.reliability.history import History, Outcome, clock
-from tests.reliability.load import Load, served, until
+from tests.reliability.load import ANSWER_SECONDS, Load, served, until
 from tests.reliability.report import Report
 from tests.reliability.shim import Trouble
 from tests.reliability.storage import read_sqlite
 from tests.server import Server
 
-ANSWER_SECONDS: Final = 60
 CUTS: Final = 60
 AT_ONE_MOMENT: Final = 4
 COMMITS: Final = (50, 300)  # that a server acknowledges before its disk is looked at
