@@ -16,8 +16,7 @@ from bench.load.calls import PAYLOAD
 from bench.setup import Queue
 from ratus.config import MongoDBSettings
 from ratus.engines.mongodb import MongoDBEngine, documents
-from ratus.engines.sqlite import schema
-from ratus.engines.sqlite.writes import Writes
+from ratus.engines.sqlite import schema, writes
 from ratus.model import Task, TaskState
 
 BATCH: Final = 5_000
@@ -76,7 +75,6 @@ def _fill_sqlite(queue: Queue, tasks: Iterator[Task]) -> int:
     connection = schema.connect(str(queue.path))
     # Without a journal, and each page written once, in the end.
     connection.execute(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = {-_FILL_KIB}")
-    writes = Writes(connection)
     connection.execute("BEGIN IMMEDIATE")
     count = sum(sum(writes.insert(connection, batch)) for batch in _batches(tasks))
     connection.execute("COMMIT")

@@ -194,7 +194,7 @@ def _commit_of(given: CommitBody, id: str) -> Commit:
         topic=given.topic or "",
         state=given.state,
         scheduled=parse_time(given.scheduled, "scheduled") if given.scheduled else None,
-        payload=bytes(given.payload) or None,
+        payload=given.payload if bytes(given.payload) else None,
         defer=parse_duration(given.defer, "defer") if given.defer else None,
     )
 

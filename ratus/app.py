@@ -25,9 +25,9 @@ from ratus.core.service import Service
 from ratus.engines.base import Engine
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
+from ratus.memory import keep_large_blocks_apart
 from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
-from ratus.rpc.memory import keep_large_blocks_apart
 from ratus.rpc.server import RPCServer
 from ratus.tls import Certificates, channel_credentials
 
@@ -126,7 +126,7 @@ def _engine(settings: ServeSettings) -> tuple[Engine, str]:
     """The engine, and where it keeps the tasks."""
     match settings.engine:
         case "sqlite":
-            return SQLiteEngine(settings.sqlite), f"file {os.path.abspath(settings.sqlite.path or '')}"
+            return SQLiteEngine(settings.sqlite, apart=True), f"file {os.path.abspath(settings.sqlite.path or '')}"
         case "memory":
             return SQLiteEngine(settings.sqlite), "nothing is kept after the end"
         case "mongodb":

@@ -1,17 +1,23 @@
 """The model: plain structs that encode as the JSON of the REST API.
 
 Times are aware `datetime` in UTC with whole milliseconds, durations `timedelta` with whole milliseconds, and
-payloads compact JSON text in a `msgspec.Raw` that owns its bytes.
+payloads compact JSON text in a `msgspec.Raw`, which may be a part of the message that they came in.
 """
 
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, field
 
 T = TypeVar("T")
+
+# msgspec decodes no Raw in a union; where there is no payload, the field is left out, and has its default.
+if TYPE_CHECKING:
+    Payload: TypeAlias = Raw | None
+else:
+    Payload = Raw
 
 
 class TaskState(IntEnum):
@@ -36,7 +42,7 @@ class Task(Struct, kw_only=True, omit_defaults=True):
     scheduled: datetime
     consumed: datetime | None = None
     deadline: datetime | None = None
-    payload: Raw | None = None
+    payload: Payload = None
 
 
 class TaskInput(Struct, kw_only=True):
@@ -75,7 +81,7 @@ class Grant(Struct, frozen=True):
     request: str = ""
 
 
-class Commit(Struct, kw_only=True):
+class Commit(Struct, kw_only=True, omit_defaults=True):
     """Updates that acknowledge the task `id`; None and empty leave a field as it is, but `state` completes.
 
     Given by a client, the payload is unchecked JSON text and `defer` may be set; checked by the rules, `state`
@@ -87,7 +93,7 @@ class Commit(Struct, kw_only=True):
     topic: str = ""
     state: int | None = None
     scheduled: datetime | None = None
-    payload: bytes | Raw | None = None
+    payload: Payload = None
     defer: timedelta | None = None
 
 

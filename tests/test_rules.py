@@ -115,7 +115,7 @@ def test_a_commit_completes_by_default() -> None:
 
 
 def test_a_commit_applies_what_is_given() -> None:
-    given = Commit(id="1", topic="u", state=0, defer=SECOND, payload=b"[ 1 ]")
+    given = Commit(id="1", topic="u", state=0, defer=SECOND, payload=Raw(b"[ 1 ]"))
     commit = rules.check_commit(given, NOW, LIMITS)
     assert commit == Commit(id="1", topic="u", state=0, scheduled=NOW + SECOND, payload=Raw(b"[1]"))
     before = task(nonce="n", state=1, payload=b"0")
@@ -145,7 +145,7 @@ def test_a_stale_nonce(nonce: str, given: str) -> None:
         Commit(id="1", state=4),
         Commit(id="1", topic="a\0"),
         Commit(id="1", nonce="x" * 1025),
-        Commit(id="1", payload=b"{"),
+        Commit(id="1", payload=Raw(b"{")),
         Commit(id="1", defer=timedelta.max),
     ],
 )

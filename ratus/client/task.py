@@ -155,7 +155,8 @@ class HeldTask(Generic[P]):
 
     @payload.setter
     def payload(self, payload: Any) -> None:
-        self._commit.payload = payloads.encode(payload)
+        text = payloads.encode(payload)
+        self._commit.payload = None if text is None else Raw(text)
         self._payload = payload
 
     @property

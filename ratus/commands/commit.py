@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import click
+from msgspec import Raw
 
 from ratus.commands.options import Server, printed, remote
 from ratus.commands.output import Output
@@ -41,6 +42,7 @@ def command(
       ratus commit example.com --nonce V1StGXR8Z5jdHi6B --state pending --defer 24h
       ratus commit example.com --topic parse --state pending --payload @page.json
     """
+    text = read_payload(payload, is_text=is_text)
     given = Commit(
         id=id,
         nonce=nonce,
@@ -48,7 +50,7 @@ def command(
         topic=topic,
         defer=defer,
         scheduled=scheduled,
-        payload=read_payload(payload, is_text=is_text),
+        payload=None if text is None else Raw(text),
     )
     task = server.run(lambda client: client.calls.commit_task(given))
     if out.human:

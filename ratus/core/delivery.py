@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from ratus import times
+from ratus import rules, times
+from ratus.config import MAX_ANSWER_BYTES
+from ratus.core.answers import room_in_answer
 from ratus.core.claimant import Claimant
 from ratus.core.claimer import Claimer, Offer
 from ratus.core.neighbours import Neighbours
@@ -52,6 +54,9 @@ class Delivery:
         A caller that is cancelled gets none: what was claimed for it is released.
         """
         self._admit()
+        waits = request.wait or self.waiting(request.topic)
+        if not waits and self._engine.merges_claims:
+            return await self._claim_now(request, key)
         self._evict()
         claimer = self._claimer(request.topic)
         claimant = Claimant(request, key)
@@ -66,6 +71,19 @@ class Delivery:
         finally:
             claimer.detach(claimant)
             self._claimants.discard(claimant)
+
+    async def _claim_now(self, request: ClaimRequest, key: str) -> list[Task]:
+        """Claim for a call that does not wait, where nobody else does whose turn it would be."""
+        now = times.now()
+        grants = [
+            rules.grant(request.consumer, request.deadline, request.timeout, now, key) for _ in range(request.limit)
+        ]
+        abandoned = None if key else self._release_tasks  # what has a key is left for the repeat of the call
+        tasks = await self._engine.claim(request.topic, grants, MAX_ANSWER_BYTES, abandoned)
+        self._claimed(tasks)
+        fit = room_in_answer(tasks) if tasks else 0
+        self._release_tasks(tasks[fit:])
+        return tasks[:fit]
 
     def subscribe(self, request: PollRequest, *, notices: bool) -> Subscription:
         """Open a stream, with notices of lost tasks if wanted; Draining, TooMany."""

@@ -13,6 +13,7 @@ from ratus.errors import RatusError
 from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, TopicStats
 
 Heard = Callable[[str | None, datetime], None]
+Abandoned = Callable[[Sequence[Task]], None]
 
 
 class Engine(Protocol):
@@ -20,6 +21,7 @@ class Engine(Protocol):
 
     name: str
     shared: bool  # whether other processes may change the tasks too
+    merges_claims: bool  # whether claims that come at the same time cost little more than one
 
     async def open(self) -> None:
         """Get ready; StartError if this can never work. Returns while a remote storage is still unreachable."""
@@ -48,11 +50,15 @@ class Engine(Protocol):
     async def delete_tasks(self, topic: str, state: int | None) -> int:
         """Delete the tasks of a topic, in one state or in any; the number of deleted tasks."""
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         """Give the due pending tasks of a topic with the earliest `scheduled` to the grants, in order.
 
         Due is what is scheduled not after `consumed` of the first grant. Answers as many tasks as were due and
         grants were given; fewer once their payloads exceed `max_bytes`, but one always fits.
+
+        An engine that merges claims does not stop one whose caller is cancelled, and calls `abandoned` with its tasks.
         """
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:

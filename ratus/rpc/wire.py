@@ -150,7 +150,7 @@ def read_commit(id: str, message: task_pb2.Commit) -> Commit:
         topic=message.topic,
         state=read_state(message.state, "target state"),
         scheduled=read_moment(message, "scheduled"),
-        payload=message.payload or None,
+        payload=Raw(message.payload) if message.payload else None,
         defer=read_span(message, "defer"),
     )
 

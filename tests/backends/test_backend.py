@@ -82,7 +82,7 @@ async def test_defaults(backend: Backend) -> None:
 async def test_payloads_pass_through(backend: Backend, payload: bytes) -> None:
     await backend.insert_task(new("a", payload=payload))
     assert text((await backend.get_task("a")).payload) == payload
-    assert text((await backend.commit_task(Commit(id="a", payload=b'{"x": ' + payload + b"}"))).payload) == (
+    assert text((await backend.commit_task(Commit(id="a", payload=Raw(b'{"x": ' + payload + b"}")))).payload) == (
         b'{"x":' + payload + b"}"
     )
 
@@ -221,7 +221,7 @@ async def test_commits(backend: Backend) -> None:
     )
     with pytest.raises(NonceMismatch):
         await backend.commit_task(commit)
-    task = await backend.commit_task(Commit(id="a", payload=b"2"))
+    task = await backend.commit_task(Commit(id="a", payload=Raw(b"2")))
     assert (task.state, text(task.payload)) == (COMPLETED, b"2")
     with pytest.raises(NotFound):
         await backend.commit_task(Commit(id="none"))

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from ratus.backend import Backend
 from ratus.errors import BadRequest, NonceMismatch, NotFound, RatusError, TaskExists, TaskNotPending, TooLarge
@@ -129,7 +130,7 @@ async def test_fields_of_errors_are_kept(backend: Backend) -> None:
         (backend.list_tasks("t", PageRequest(limit=101)), "limit"),
         (backend.list_tasks("t", PageRequest(offset=-1)), "offset"),
         (backend.list_tasks("t", PageRequest(token="no")), "page_token"),
-        (backend.commit_task(Commit(id="a", payload=b"{")), "payload"),
+        (backend.commit_task(Commit(id="a", payload=Raw(b"{"))), "payload"),
     ):
         with pytest.raises(BadRequest) as caught:
             await call  # type: ignore[misc]

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from ratus.config import Limits, SQLiteSettings
 from ratus.core.service import Service
 from ratus.core.subscription import Subscription
+from ratus.engines.base import Abandoned
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import ClaimRequest, Commit, Grant, Task, TaskInput
@@ -19,7 +20,9 @@ T = TypeVar("T")
 
 
 class Engine(SQLiteEngine):
-    """In memory; claims can be counted, held up and made to fail."""
+    """In memory; claims can be counted, held up and made to fail. They take turns, unless told otherwise."""
+
+    merges_claims = False
 
     def __init__(self) -> None:
         super().__init__(SQLiteSettings(path=None))
@@ -32,7 +35,9 @@ class Engine(SQLiteEngine):
         self.insert_failures = 0
         self.passed_over = 0
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         self.claims += 1
         if self.failures:
             self.failures -= 1
@@ -41,10 +46,15 @@ class Engine(SQLiteEngine):
             self.faults -= 1
             raise ZeroDivisionError("a bug in the engine")
         # the first grants get nothing where another process has taken the tasks that were meant for them
-        tasks = await super().claim(topic, grants[self.passed_over :], max_bytes)
+        tasks = await super().claim(topic, grants[self.passed_over :], max_bytes, abandoned)
         self.claimed.set()
         if self.gate is not None:
-            await self.gate.wait()
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                if abandoned is not None:
+                    abandoned(tasks)
+                raise
         return tasks
 
     async def insert(self, tasks: Sequence[Task]) -> list[bool]:

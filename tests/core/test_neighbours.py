@@ -24,6 +24,7 @@ class SharedEngine(SQLiteEngine):
     """An engine in memory that says it is shared, and tells of changes if it is asked to."""
 
     shared = True
+    merges_claims = False
 
     def __init__(self) -> None:
         super().__init__(SQLiteSettings(path=None))

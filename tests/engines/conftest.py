@@ -15,6 +15,7 @@ from tests.mongod import Mongod
 
 ENGINES = (
     "sqlite",
+    "sqlite-apart",  # the writer in a process of its own, as a server has it
     "memory",
     "mongodb",  # a replica set
     "mongodb-standalone",
@@ -28,8 +29,8 @@ ENGINES = (
 def closed_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     """Each of the engines, not opened yet."""
     kind: str = request.param
-    if kind == "sqlite":
-        return SQLiteEngine(SQLiteSettings(path=str(tmp_path / "ratus.db")))
+    if kind in ("sqlite", "sqlite-apart"):
+        return SQLiteEngine(SQLiteSettings(path=str(tmp_path / "ratus.db")), apart=kind == "sqlite-apart")
     if kind == "memory":
         return SQLiteEngine(SQLiteSettings(path=None))
     if kind == "mongodb-standalone":

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ratus.config import SQLiteSettings
 from ratus.core.service import Service
+from ratus.engines.base import Abandoned
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import NonceMismatch, RatusError
 from ratus.model import ClaimRequest, Commit, Extension, Grant, Hold, Page, PageRequest, Task, TaskInput, Updated
@@ -37,7 +38,9 @@ class HandsOutTwice(SQLiteEngine):
 class HandsOutEarly(SQLiteEngine):
     """Has a clock that is half a second fast."""
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         fast = [replace(grant, consumed=grant.consumed + timedelta(seconds=0.5)) for grant in grants]
         return await super().claim(topic, fast, max_bytes)
 

@@ -76,7 +76,7 @@ def test_given_tasks_survive(given: TaskInput) -> None:
     "given",
     [
         Commit(id="i"),
-        Commit(id="i", nonce="n", topic="t", state=0, scheduled=MOMENT, payload=b"1", defer=timedelta(hours=1)),
+        Commit(id="i", nonce="n", topic="t", state=0, scheduled=MOMENT, payload=Raw(b"1"), defer=timedelta(hours=1)),
     ],
 )
 def test_commits_survive(given: Commit) -> None:

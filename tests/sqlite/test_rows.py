@@ -21,6 +21,6 @@ def test_times_come_back_to_the_millisecond(low: int, high: int) -> None:
         Task(id=str(n), topic="t", state=0, nonce="", produced=moment, scheduled=moment, deadline=moment)
         for n, moment in enumerate(moments)
     ]
-    rows.execute_values(db, f"INSERT INTO task ({rows.INSERTED})", [rows.row(n, task) for n, task in enumerate(tasks)])
+    rows.Change.insert(rows.INSERTED, "").run(db, [rows.row(n, task) for n, task in enumerate(tasks)])
     found = rows.select(db, "(SELECT * FROM task ORDER BY seq)", ())
     assert [stored.task for stored in found] == tasks

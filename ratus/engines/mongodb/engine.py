@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
-from ratus.engines.base import Heard
+from ratus.engines.base import Abandoned, Heard
 from ratus.engines.mongodb import changes, checks, documents, errors, indexes
 from ratus.engines.mongodb.claimed import Claimed
 from ratus.engines.mongodb.claims import Claims
@@ -40,6 +40,7 @@ class MongoDBEngine:
 
     name = "mongodb"
     shared = True
+    merges_claims = False
 
     def __init__(self, settings: MongoDBSettings) -> None:
         self._settings = settings
@@ -109,8 +110,11 @@ class MongoDBEngine:
             raise results[0]
         return results
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         """Give due tasks of a topic to the grants."""
+        assert abandoned is None  # it merges no claims
         return await self._run(self._claims.claim(topic, grants, max_bytes)) if grants else []
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:

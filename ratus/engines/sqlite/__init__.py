@@ -1,4 +1,4 @@
-"""The SQLite engine: one file, one connection that writes in a thread of its own, group commit."""
+"""The SQLite engine: one file, one connection that writes, beside the event loop, group commit."""
 
 from ratus.engines.sqlite.engine import SQLiteEngine
 

@@ -3,17 +3,20 @@
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from ratus.config import SQLiteSettings
-from ratus.engines.base import Heard
+from ratus.engines.base import Abandoned, Heard
 from ratus.engines.sqlite import checks, reads, schema, writes
+from ratus.engines.sqlite.apart import WriterProcess
 from ratus.engines.sqlite.checkpoints import Checkpoints
 from ratus.engines.sqlite.copies import Copies
+from ratus.engines.sqlite.groups import Operation
 from ratus.engines.sqlite.rows import Value
-from ratus.engines.sqlite.worker import Operation, Worker
+from ratus.engines.sqlite.worker import ThreadWorker, Worker
 from ratus.errors import NotFound, RatusError, StartError, Unsupported
 from ratus.model import Check, Commit, Extension, Grant, Hold, Task, TaskState, Topic, TopicStats
 from ratus.times import MILLISECOND, from_ms, to_ms
@@ -21,14 +24,23 @@ from ratus.times import MILLISECOND, from_ms, to_ms
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+LOCK_PATIENCE: Final = 2.0  # seconds that a start waits for the lock of a file
+_LOCK_PAUSE: Final = 0.02  # seconds between tries
+
 
 class SQLiteEngine:
     """Tasks in one SQLite file, or in memory when the settings have no path."""
 
     shared = False
+    merges_claims = True
 
-    def __init__(self, settings: SQLiteSettings) -> None:
+    def __init__(self, settings: SQLiteSettings, *, apart: bool = False) -> None:
+        """With `apart` the writer of a file is a process of its own, else a thread of this one."""
         self._settings = settings
+        self._apart = apart
+        self._checkpoints: Checkpoints | None = None  # that are made in this process
+        self._writer: Worker
+        self._reader: Worker
         self.name = "memory" if settings.path is None else "sqlite"
         self._lock: int | None = None
 
@@ -37,31 +49,41 @@ class SQLiteEngine:
         path = self._settings.path
         if path is not None:
             schema.check_header(path)
-            self._lock = _lock(path)
+            self._lock = await asyncio.to_thread(_lock, path)
         try:
-            connection = await asyncio.to_thread(schema.connect, path)
+            await self._open(path)
         except StartError:
             self._unlock()
             raise
-        self._writes = writes.Writes(connection)
+
+    async def _open(self, path: str | None) -> None:
         if path is None:
-            self._writer = self._reader = Worker(connection, "sqlite-writer", writes=True)
+            connection = await asyncio.to_thread(schema.connect, None)
+            self._writer = self._reader = ThreadWorker(connection, "sqlite-writer", writes=True)
+            return
+        if self._apart:
+            assert self._lock is not None
+            writer = WriterProcess(path, self._lock)
+            await writer.open()
+            self._writer = writer
         else:
+            connection = await asyncio.to_thread(schema.connect, path)
             self._checkpoints = Checkpoints(path, connection)
             after_group = self._checkpoints.after_group
-            self._writer = Worker(connection, "sqlite-writer", writes=True, after_group=after_group)
-            # A list must not keep writers waiting. In memory there is one connection only.
-            self._reader = Worker(schema.connect_reader(path), "sqlite-reader", writes=False)
-            self._copies = Copies(path)
+            self._writer = ThreadWorker(connection, "sqlite-writer", writes=True, after_group=after_group)
+        # A list must not keep writers waiting. In memory there is one connection only.
+        self._reader = ThreadWorker(schema.connect_reader(path), "sqlite-reader", writes=False)
+        self._copies = Copies(path)
 
     async def close(self) -> None:
         """Finish what was begun, then close and unlock the file."""
         if self._reader is not self._writer:
             await self._copies.close()
             await self._reader.close()
+        if self._checkpoints is not None:
             await asyncio.to_thread(self._checkpoints.stop)
         await self._writer.close()
-        if self._reader is not self._writer:
+        if self._checkpoints is not None:
             self._checkpoints.close()
         self._unlock()
 
@@ -83,10 +105,10 @@ class SQLiteEngine:
         return result
 
     async def insert(self, tasks: Sequence[Task]) -> list[bool]:
-        return list(await self._writer.run(self._writes.insert, tasks))
+        return list(await self._writer.run(writes.insert, tasks))
 
     async def upsert(self, tasks: Sequence[Task]) -> list[bool]:
-        return list(await self._writer.run(self._writes.upsert, tasks))
+        return list(await self._writer.run(writes.upsert, tasks))
 
     async def get(self, id: str) -> Task:
         return _raise(await self._read(reads.get, id))
@@ -106,10 +128,19 @@ class SQLiteEngine:
             )  # these have indexes of their own
         return await self._delete_finished(topic, state)
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         if not grants:
             return []
-        return list(await self._writer.run(writes.Claim(topic, max_bytes), grants))
+        claim = writes.Claim(topic, max_bytes, list(grants))
+
+        def abandon(results: Sequence[list[Task]]) -> None:
+            if abandoned is not None:
+                abandoned(results[0])
+
+        [tasks] = await self._writer.run(writes.claim, [claim], len(grants), abandon)
+        return tasks
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
         return _raise(await self._write(writes.promise, (id, grant, force)))
@@ -218,17 +249,25 @@ class SQLiteEngine:
 
 
 def _lock(path: str) -> int:
-    """Take the lock of a queue file, which ends with the process; StartError if another process has it."""
+    """Take the lock of a queue file, which ends with the process; StartError if another process has it for long.
+
+    The writer of a server that was killed ends a moment after it.
+    """
     try:
         descriptor = os.open(schema.lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StartError(f"cannot open {path}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StartError(f"{path} is held by another process") from None
-    return descriptor
+    until = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise StartError(f"{path} is held by another process") from None
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return descriptor
 
 
 def _raise(result: Out | RatusError) -> Out:

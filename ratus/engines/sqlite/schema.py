@@ -6,6 +6,8 @@ another program or of a newer Ratus is left as it was.
 """
 
 import os
+from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 import apsw
@@ -78,6 +80,12 @@ END;
 """
 
 
+class Connection(apsw.Connection):
+    """A connection; that which writes gives every new row its number, as there is no other writer."""
+
+    numbers: Iterator[int]
+
+
 def check_header(path: str) -> None:
     """Refuse what is no file of ours, without SQLite; StartError."""
     try:
@@ -110,16 +118,17 @@ def _check_versions(path: str, application_id: int, version: int) -> None:
         raise StartError(f"{path} was written by a newer Ratus (schema {version}; this one knows up to {VERSION})")
 
 
-def connect(path: str | None) -> apsw.Connection:
+def connect(path: str | None) -> Connection:
     """Open the connection that writes, and create the schema in a new file; StartError.
 
     The schema is created with a rollback journal, so that from the first moment on the header, which
     `check_header` reads, says whose file it is; only then is the file switched to WAL.
     """
     try:
-        connection = apsw.Connection(path or ":memory:", statementcachesize=256)
+        connection = Connection(path or ":memory:", statementcachesize=256)
         connection.set_busy_timeout(1000)
         _prepare(connection, path)
+        connection.numbers = count(1 + (connection.execute("SELECT max(seq) FROM task").get or 0))
     except apsw.Error as error:
         raise StartError(f"cannot open {path}: {str(error) or type(error).__name__}") from None
     return connection
@@ -160,9 +169,9 @@ def _grow_journal(connection: apsw.Connection) -> None:
         return  # it will do without
 
 
-def connect_reader(path: str) -> apsw.Connection:
+def connect_reader(path: str) -> Connection:
     """Open a connection that does not write, and makes no checkpoint by itself."""
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(1000)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -1,175 +1,143 @@
-"""A thread that owns a connection, and runs what waits for it in one transaction (group commit)."""
+"""Workers: each owns a connection, and runs the calls that wait for it in groups."""
 
 import asyncio
-import logging
 import threading
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
-import apsw
-
-from ratus.errors import StorageUnavailable, TooLarge
+from ratus.engines.sqlite import groups
+from ratus.engines.sqlite.groups import Answer, Call, Operation
+from ratus.engines.sqlite.schema import Connection
 from ratus.gather import LONGEST_GATHERING, QUIET_TURNS
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Operation = Callable[[apsw.Connection, Sequence[In]], Sequence[Out]]
-
-_log: Final = logging.getLogger(__name__)
-_STORAGE_FAULTS: Final = (
-    apsw.BusyError,
-    apsw.CantOpenError,
-    apsw.CorruptError,
-    apsw.FullError,
-    apsw.InterruptError,
-    apsw.IOError,
-    apsw.LockedError,
-    apsw.NoMemError,
-    apsw.NotADBError,
-    apsw.ProtocolError,
-    apsw.ReadOnlyError,
-)
 
 
-class _Job(Generic[In, Out]):
-    __slots__ = ("entries", "future", "operation")
+class Worker(ABC):
+    """Runs operations on a connection, those that wait at the same time in one transaction.
 
-    def __init__(self, operation: Operation[In, Out], entries: Sequence[In], future: "asyncio.Future[Sequence[Out]]"):
-        self.operation = operation
-        self.entries = entries
-        self.future = future
-
-
-class Worker:
-    """Runs operations on a connection, one group of waiting calls after the other.
-
-    An operation takes a batch of entries and answers one result for each, in order. Calls of the same operation
-    that wait at the same time become one batch, and all that wait share one transaction; a call is answered once it
-    is on disk. If a group fails, its calls run again one by one, so that one failing call fails alone.
-
-    Calls gather while the group before them is under way, and while the event loop has more of them to take in: so a
-    busy server has few and large groups, and an idle one loses no more than a few turns of the loop, some microseconds.
+    A call is answered once its transaction is on disk.
+    Calls gather while the event loop has more of them to take in, or until they are for `enough` tasks; then they are
+    passed on.
+    What has been passed on while a transaction was under way is the next one: so a busy server has few and large
+    transactions, and an idle one loses no more than a few turns of the loop, some microseconds.
     """
 
-    def __init__(
-        self,
-        connection: apsw.Connection,
-        name: str,
-        *,
-        writes: bool,
-        after_group: Callable[[], None] | None = None,
-    ) -> None:
-        self._db = connection
-        self._after_group = after_group  # what the thread does between two groups
-        self._writes = writes
-        self._waiting: list[_Job[Any, Any]] = []
-        self._busy = False  # a group is under way, or calls gather for one
+    def __init__(self, enough: int | None) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._enough = enough
+        self._gathered: list[tuple[Call, asyncio.Future[Sequence[Any]]]] = []
+        self._passed_on: deque[asyncio.Future[Sequence[Any]]] = deque()
+        self._abandoned: dict[asyncio.Future[Sequence[Any]], Callable[[Sequence[Any]], None]] = {}
+        self._weight = 0  # of what is gathered
+        self._gathering = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._groups: SimpleQueue[list[_Job[Any, Any]] | None] = SimpleQueue()
-        self._loop = asyncio.get_running_loop()
+
+    async def run(
+        self,
+        operation: Operation[In, Out],
+        entries: Sequence[In],
+        weight: int = 0,
+        abandoned: Callable[[Sequence[Out]], None] | None = None,
+    ) -> Sequence[Out]:
+        """Run an operation on entries; what it raises, and StorageUnavailable or TooLarge for faults of SQLite.
+
+        The weight is the number of tasks, if that is not the number of entries. A caller that is cancelled does not
+        stop the operation, whose results are then given to `abandoned`.
+        """
+        future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
+        self._gathered.append((Call(operation, entries), future))
+        self._weight += weight or len(entries)
+        self._idle.clear()
+        if self._enough is not None and self._weight >= self._enough:
+            self._pass_on_gathered()
+        elif not self._gathering:
+            self._gathering = True
+            self._gather(0, 0, self._loop.time() + LONGEST_GATHERING)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if abandoned is not None:
+                if future.cancelled():
+                    self._abandoned[future] = abandoned
+                elif future.exception() is None:  # the answer came in the same moment
+                    abandoned(future.result())
+            raise
+
+    async def close(self) -> None:
+        """Run what waits, then close the connection."""
+        await self._idle.wait()
+
+    @abstractmethod
+    def _pass_on(self, calls: list[Call]) -> None:
+        """Have calls run, whose answers are then given to `_answer`, in the same order."""
+
+    def _gather(self, seen: int, quiet: int, until: float) -> None:
+        """Pass calls on if none have come in lately, else look again after what the loop has to do now."""
+        count = len(self._gathered)
+        quiet = quiet + 1 if count == seen else 0
+        if quiet < QUIET_TURNS and self._loop.time() < until:
+            self._loop.call_soon(self._gather, count, quiet, until)
+        else:
+            self._gathering = False
+            if self._gathered:
+                self._pass_on_gathered()
+
+    def _pass_on_gathered(self) -> None:
+        gathered, self._gathered, self._weight = self._gathered, [], 0
+        self._passed_on.extend([future for _, future in gathered])
+        self._pass_on([call for call, _ in gathered])
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            future = self._passed_on.popleft()
+            if future.done():  # the caller was cancelled
+                abandoned = self._abandoned.pop(future, None)
+                if abandoned is not None and not isinstance(answer, BaseException):
+                    abandoned(answer)
+            elif isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if not self._passed_on and not self._gathered:
+            self._idle.set()
+
+
+class ThreadWorker(Worker):
+    """Runs groups in a thread of this process; `after_group` is what the thread does between two of them."""
+
+    def __init__(
+        self, connection: Connection, name: str, *, writes: bool, after_group: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(enough=None)
+        self._db = connection
+        self._writes = writes
+        self._after_group = after_group
+        self._queue: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Operation[In, Out], entries: Sequence[In]) -> Sequence[Out]:
-        """Run an operation on entries; what it raises, and StorageUnavailable or TooLarge for faults of SQLite.
-
-        A caller that is cancelled does not stop the operation.
-        """
-        future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
-        self._waiting.append(_Job(operation, entries, future))
-        if not self._busy:
-            self._gather()
-        return await future
-
     async def close(self) -> None:
         """Run what waits, then end the thread and close the connection."""
-        await self._idle.wait()
-        self._groups.put(None)
+        await super().close()
+        self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _gather(self) -> None:
-        self._busy = True
-        self._idle.clear()
-        self._gather_more(0, 0, self._loop.time() + LONGEST_GATHERING)
-
-    def _gather_more(self, seen: int, quiet: int, until: float) -> None:
-        """Begin a group if no calls have come in lately, else look again after what the loop has to do now."""
-        count = len(self._waiting)
-        quiet = 0 if count > seen else quiet + 1
-        if quiet < QUIET_TURNS and self._loop.time() < until:
-            self._loop.call_soon(self._gather_more, count, quiet, until)
-        else:
-            group, self._waiting = self._waiting, []
-            self._groups.put(group)
-
-    def _end(self, answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:
-        _deliver(answers)
-        if self._waiting:
-            self._gather()
-        else:
-            self._busy = False
-            self._idle.set()
+    def _pass_on(self, calls: list[Call]) -> None:
+        self._queue.put(calls)
 
     def _run(self) -> None:
-        while (group := self._groups.get()) is not None:
-            answers = self._run_group(group)
+        while (group := self._queue.get()) is not None:
+            while not self._queue.empty():  # the end comes alone
+                group += self._queue.get() or []
+            answers = groups.run(self._db, group, writes=self._writes)
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._end, answers)
+                self._loop.call_soon_threadsafe(self._answer, answers)
             if self._after_group is not None:
                 self._after_group()
         self._db.close()
-
-    def _run_group(self, jobs: list[_Job[Any, Any]]) -> list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]:
-        batches: dict[Operation[Any, Any], list[_Job[Any, Any]]] = {}
-        for job in jobs:
-            batches.setdefault(job.operation, []).append(job)
-        try:
-            results = self._transact(batches)
-        except BaseException as error:  # noqa: BLE001 (whatever it is, it is the answer to somebody)
-            if len(jobs) > 1:
-                return [answer for job in jobs for answer in self._run_group([job])]
-            return [(job, _translate(error)) for job in jobs]
-        return results
-
-    def _transact(self, batches: dict[Operation[Any, Any], list[_Job[Any, Any]]]) -> list[tuple[_Job[Any, Any], Any]]:
-        answers: list[tuple[_Job[Any, Any], Any]] = []
-        if self._db.in_transaction:  # the end of the one before has failed
-            self._db.execute("ROLLBACK")
-        self._db.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
-        try:
-            for operation, jobs in batches.items():
-                if len(jobs) == 1:
-                    answers.append((jobs[0], operation(self._db, jobs[0].entries)))
-                    continue
-                results = operation(self._db, [entry for job in jobs for entry in job.entries])
-                position = 0
-                for job in jobs:
-                    answers.append((job, results[position : position + len(job.entries)]))
-                    position += len(job.entries)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        return answers
-
-
-def _deliver(answers: list[tuple[_Job[Any, Any], Sequence[Any] | BaseException]]) -> None:
-    for job, answer in answers:
-        if job.future.done():  # the caller was cancelled
-            continue
-        if isinstance(answer, BaseException):
-            job.future.set_exception(answer)
-        else:
-            job.future.set_result(answer)
-
-
-def _translate(error: BaseException) -> BaseException:
-    if isinstance(error, apsw.TooBigError):
-        return TooLarge("the answer exceeds what SQLite can hold")
-    if isinstance(error, _STORAGE_FAULTS):
-        _log.error("SQLite: %s: %s", type(error).__name__, error)
-        return StorageUnavailable("the database file cannot be used now")
-    return error
