@@ -1,7 +1,9 @@
 """The HTTP protocol of uvicorn, with bounds on what comes in and a short way for answers that are whole.
 
 An ASGI application sends head and body apart; uvicorn looks at every header and hands both to the system by themselves,
-so that an answer is two packets, which wake the client twice. All of that costs more than what we do for a call.
+so that an answer is two packets, which wake the client twice. All of that costs more than what we do for a call. And
+each packet for a client on the same machine may put the client in our place on the processor at once, so that answers
+that are ready in the same turn of the event loop are written one right after the other.
 
 uvicorn itself takes heads without end, waits for the rest of a request without end, and answers garbage at once, in
 the place of the answer to a request before it that is still being served.
@@ -9,6 +11,7 @@ the place of the answer to a request before it that is still being served.
 
 import asyncio
 from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +24,9 @@ WHOLE: Final = "ratus.whole"  # the key in a scope of the `write_whole` below
 MAX_HEAD_BYTES: Final = 64 * 1024  # of a head, or of what else stands between the pieces of bodies
 
 _CLOSE: Final = b"connection: close\r\n"
+
+# The connections of each event loop with an answer that is written at the end of this turn.
+_holding_on: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, list["Protocol"]]] = WeakKeyDictionary()
 
 
 class Protocol(HttpToolsProtocol):
@@ -37,10 +43,13 @@ class Protocol(HttpToolsProtocol):
     _looked = False  # at this request, at least once
     _deaf = False  # nothing more is read
     _look: asyncio.TimerHandle | None = None
+    _holding: list["Protocol"]
+    _held = b""  # an answer that is written at the end of this turn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and look at the pace from time to time."""
         super().connection_made(transport)
+        self._holding = _holding_on.setdefault(self.loop, [])
         self._look = self.loop.call_later(self.patience, self._check_pace)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,7 +111,7 @@ class Protocol(HttpToolsProtocol):
         waits_for_us = owed or self._deaf or self.flow.read_paused
         if self._receiving and self._looked and self._arrived < self.pace and not waits_for_us:
             self._disconnect()
-            self.transport.close()
+            self._close()
             return
         self._looked, self._arrived = self._receiving, 0
         self._look = self.loop.call_later(self.patience, self._check_pace)
@@ -120,12 +129,13 @@ class Protocol(HttpToolsProtocol):
         if last is None or last.response_complete or not last.response_started:
             status, body, _, _ = errors.answer(error)
             headers = b"%b: %b\r\ncontent-type: %b\r\n" % (*ALL_ORIGINS, JSON)
-            self.transport.write(self._whole(status, headers, body, keep_alive=False))
+            self._hold(self._whole(status, headers, body, keep_alive=False))
         self._disconnect()
-        self.transport.close()
+        self._close()
 
     def _hang_up(self) -> None:
         """End the connection once the client could read the answer, which would be lost if it still sent to nobody."""
+        self._release()
         if not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -133,6 +143,28 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def shutdown(self) -> None:
+        """End the connection once the request that is served has its answer."""
+        self._release()
+        super().shutdown()
+
+    def _hold(self, answer: bytes) -> None:
+        """Write an answer at the end of this turn, which is before a request behind it can have one."""
+        if not self._holding:
+            self.loop.call_soon(_release_all, self._holding)
+        self._holding.append(self)
+        self._held += answer
+
+    def _release(self) -> None:
+        """Write what is held, if it was not written."""
+        held, self._held = self._held, b""
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
+
+    def _close(self) -> None:
+        self._release()
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         def write_whole(status: int, headers: bytes, body: bytes) -> bool:
@@ -144,12 +176,12 @@ class Protocol(HttpToolsProtocol):
                 return False
             cycle.response_started = cycle.response_complete = True
             cycle.waiting_for_100_continue = False
-            self.transport.write(self._whole(status, headers, body, keep_alive=cycle.keep_alive))
+            self._hold(self._whole(status, headers, body, keep_alive=cycle.keep_alive))
             cycle.message_event.set()
             if not cycle.keep_alive and cycle.more_body:
                 self._hang_up()
             elif not cycle.keep_alive:
-                self.transport.close()
+                self._close()
             cycle.on_response()
             return True
 
@@ -176,3 +208,9 @@ class Protocol(HttpToolsProtocol):
             lines = b"".join([b"%b: %b\r\n" % header for header in headers])
             self._general = (headers, lines)
         return lines
+
+
+def _release_all(holding: list[Protocol]) -> None:
+    for connection in holding:
+        connection._release()
+    holding.clear()
