@@ -29,8 +29,8 @@ _LONGEST_PAUSE: Final = 30.0
 _PATIENCE: Final = 3 * GRACE  # seconds for a worker to end, whose faces may need their grace one after the other
 
 _WHY_ONE: Final = {
-    "sqlite": "an SQLite file has one writer, so that a second process could only wait for it, and the thread that "
-    "writes works beside the one that serves already",
+    "sqlite": "an SQLite file has one writer, so that a second process could only wait for it, and the writer works in "
+    "a process beside the one that serves already",
     "memory": "tasks in the memory of one process are out of reach for a second one",
 }
 
