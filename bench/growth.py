@@ -6,7 +6,6 @@ from functools import cache
 from typing import Final
 
 import grpc
-import psutil
 
 from bench import batches, fill, unary
 from bench.contenders import Contender, Run, Section, compare
@@ -40,7 +39,7 @@ def measure(bench: Bench) -> list[Row]:
 
 def memory(server: Server) -> float:
     """MiB."""
-    return float(psutil.Process(server.process.pid).memory_info().rss) / 2**20
+    return sum(process.memory_info().rss for process in server.processes()) / 2**20
 
 
 def serve_filled(bench: Bench, stack: ExitStack, engine: str, tasks: Iterator[Task]) -> Server:

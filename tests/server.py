@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from tests.ports import held_port
 
 RATUS = (sys.executable, "-c", "from ratus.cli import main; main()")
@@ -56,6 +58,11 @@ class Server:
             self.kill()
             raise AssertionError(f"the server did not start: {self.line!r}\n{self._log.read_text()}")
         return self
+
+    def processes(self) -> list[psutil.Process]:
+        """It and what it has started, such as the writer of a file."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask for the end and wait for it; the exit status."""

@@ -118,12 +118,14 @@ class Watch:
 
     def _measure(self, sample: Sample, seconds: float) -> None:
         try:
-            process = psutil.Process(sample.process)
-            memory, times = process.memory_info(), process.cpu_times()
-            sample.resident = round(memory.rss / MIB, 2)
-            sample.anonymous = round((memory.rss - memory.shared) / MIB, 2)
-            sample.descriptors, sample.threads = process.num_fds(), process.num_threads()
-            used = times.user + times.system
+            processes = self._server.processes()
+            memory = [process.memory_info() for process in processes]
+            times = [process.cpu_times() for process in processes]
+            sample.resident = round(sum(one.rss for one in memory) / MIB, 2)
+            sample.anonymous = round(sum(one.rss - one.shared for one in memory) / MIB, 2)
+            sample.descriptors = sum(process.num_fds() for process in processes)
+            sample.threads = sum(process.num_threads() for process in processes)
+            used = sum(one.user + one.system for one in times)
         except psutil.Error:  # it was killed just now
             return
         if self.samples and self.samples[-1].process == sample.process:
