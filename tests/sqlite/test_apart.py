@@ -57,6 +57,14 @@ async def is_there_again(engine: SQLiteEngine) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def is_noticed(engine: SQLiteEngine) -> None:
+    """Wait until calls fail."""
+    with pytest.raises(StorageUnavailable):
+        async with asyncio.timeout(WAIT):
+            while True:
+                await engine.insert([task("1")])
+
+
 async def test_what_was_acknowledged_outlives_the_writer(engine: SQLiteEngine) -> None:
     acknowledged: set[str] = set()
     unknown = 0
@@ -110,10 +118,7 @@ async def test_an_engine_without_a_writer_can_be_closed(tmp_path: Path, monkeypa
     await engine.open()
     monkeypatch.setattr(apart, "PROGRAM", (sys.executable, "-c", ""))
     writer().kill()
-    with pytest.raises(StorageUnavailable):
-        async with asyncio.timeout(WAIT):
-            while True:
-                await engine.insert([task("1")])
+    await is_noticed(engine)
     await engine.close()
 
 
@@ -222,9 +227,6 @@ async def test_an_engine_whose_writer_is_being_started_can_be_closed(tmp_path: P
         engine = new_engine(tmp_path)
         await engine.open()
         writer().kill()
-        with pytest.raises(StorageUnavailable):
-            async with asyncio.timeout(WAIT):
-                while True:
-                    await engine.insert([task("1")])
+        await is_noticed(engine)
         await engine.close()
         assert set(psutil.Process().children()) <= others

@@ -25,6 +25,7 @@ _ENOUGH: Final = 12
 _FIRST_PAUSE: Final = 0.1  # seconds before a writer is started again that could not be; doubled while that goes on
 _LONGEST_PAUSE: Final = 2.0
 
+_GONE: Final = "the process that writes has died, and is being started anew"
 _DIED: Final = "the process that writes has died at its start"
 
 _log: Final = logging.getLogger(__name__)
@@ -100,10 +101,9 @@ class WriterProcess(Worker):
             logging.getLogger(line.logger).log(line.level, "%s", line.text)
 
     def _fail(self) -> None:
-        error = StorageUnavailable("the process that writes has died, and is being started anew")
-        answers = [error] * len(self._operations)
+        count = len(self._operations)
         self._operations.clear()
-        self._answer(answers)
+        self._answer([StorageUnavailable(_GONE) for _ in range(count)])
 
     def _lost(self) -> None:
         if self._transport is None or self._closing.is_set():

@@ -24,7 +24,7 @@ from ratus.times import MILLISECOND, from_ms, to_ms
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-LOCK_PATIENCE: Final = 2.0  # seconds that a start waits for the lock of a file
+_LOCK_PATIENCE: Final = 2.0  # seconds that a start waits for the lock of a file
 _LOCK_PAUSE: Final = 0.02  # seconds between tries
 
 
@@ -257,7 +257,7 @@ def _lock(path: str) -> int:
         descriptor = os.open(schema.lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StartError(f"cannot open {path}: {error.strerror}") from None
-    until = time.monotonic() + LOCK_PATIENCE
+    until = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

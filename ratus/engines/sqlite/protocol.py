@@ -68,7 +68,7 @@ class _Codec:
         if errors:
             result = Union[(str, *(kind for kind in kinds if kind not in errors))]
         self.decode_entries: Final = msgspec.json.Decoder(entries).decode
-        self.decode_results: Final = msgspec.json.Decoder(list[result]).decode  # type: ignore[valid-type] # the same
+        self.decode_results: Final = msgspec.json.Decoder(list[result]).decode  # type: ignore[valid-type]  # made at run time
         self.operation: Final = operation
 
 

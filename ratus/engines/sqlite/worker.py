@@ -15,24 +15,24 @@ from ratus.gather import LONGEST_GATHERING, QUIET_TURNS
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+# Who waits for an answer, and what takes it if nobody does any more.
+_Caller = tuple["asyncio.Future[Sequence[Any]]", Callable[[Sequence[Any]], None] | None]
 
 
 class Worker(ABC):
     """Runs operations on a connection, those that wait at the same time in one transaction.
 
-    A call is answered once its transaction is on disk.
-    Calls gather while the event loop has more of them to take in, or until they are for `enough` tasks; then they are
-    passed on.
-    What has been passed on while a transaction was under way is the next one: so a busy server has few and large
-    transactions, and an idle one loses no more than a few turns of the loop, some microseconds.
+    A call is answered once its transaction is on disk. Calls gather while the event loop has more of them to take in,
+    or until they are for `enough` tasks; then they are passed on. What has been passed on while a transaction was under
+    way is the next one: so a busy server has few and large transactions, and an idle one loses no more than a few turns
+    of the loop, some microseconds.
     """
 
     def __init__(self, enough: int | None) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._enough = enough
-        self._gathered: list[tuple[Call, asyncio.Future[Sequence[Any]]]] = []
-        self._passed_on: deque[asyncio.Future[Sequence[Any]]] = deque()
-        self._abandoned: dict[asyncio.Future[Sequence[Any]], Callable[[Sequence[Any]], None]] = {}
+        self._gathered: list[tuple[Call, _Caller]] = []
+        self._passed_on: deque[_Caller] = deque()
         self._weight = 0  # of what is gathered
         self._gathering = False
         self._idle = asyncio.Event()
@@ -51,7 +51,7 @@ class Worker(ABC):
         stop the operation, whose results are then given to `abandoned`.
         """
         future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
-        self._gathered.append((Call(operation, entries), future))
+        self._gathered.append((Call(operation, entries), (future, abandoned)))
         self._weight += weight or len(entries)
         self._idle.clear()
         if self._enough is not None and self._weight >= self._enough:
@@ -62,11 +62,8 @@ class Worker(ABC):
         try:
             return await future
         except asyncio.CancelledError:
-            if abandoned is not None:
-                if future.cancelled():
-                    self._abandoned[future] = abandoned
-                elif future.exception() is None:  # the answer came in the same moment
-                    abandoned(future.result())
+            if abandoned is not None and not future.cancelled() and future.exception() is None:
+                abandoned(future.result())  # the answer came in the same moment
             raise
 
     async def close(self) -> None:
@@ -90,14 +87,13 @@ class Worker(ABC):
 
     def _pass_on_gathered(self) -> None:
         gathered, self._gathered, self._weight = self._gathered, [], 0
-        self._passed_on.extend([future for _, future in gathered])
+        self._passed_on.extend([caller for _, caller in gathered])
         self._pass_on([call for call, _ in gathered])
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
-            future = self._passed_on.popleft()
+            future, abandoned = self._passed_on.popleft()
             if future.done():  # the caller was cancelled
-                abandoned = self._abandoned.pop(future, None)
                 if abandoned is not None and not isinstance(answer, BaseException):
                     abandoned(answer)
             elif isinstance(answer, BaseException):
