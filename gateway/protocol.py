@@ -46,7 +46,7 @@ class Protocol(HttpToolsProtocol):
     _holding: list["Protocol"]
     _held = b""  # an answer that is written at the end of this turn
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, and look at the pace from time to time."""
         super().connection_made(transport)
         self._holding = _holding_on.setdefault(self.loop, [])
@@ -187,7 +187,7 @@ class Protocol(HttpToolsProtocol):
 
         self._running = cycle
         method = cycle.scope["method"]
-        cycle.scope[WHOLE] = write_whole  # type: ignore[typeddict-unknown-key]
+        cycle.scope[WHOLE] = write_whole  # type: ignore[typeddict-unknown-key]  # a key of our own
         super()._start_asgi_task(cycle, app)
 
     def _whole(self, status: int, headers: bytes, body: bytes, *, keep_alive: bool) -> bytes:

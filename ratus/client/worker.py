@@ -98,7 +98,7 @@ class Worker(Generic[H]):
             while not self._stopping and (task := await feed.next()) is not None:
                 running = asyncio.create_task(self._handle(task))
                 self._under_way[task] = running
-                running.add_done_callback(lambda _, task=task: self._under_way.pop(task))  # type: ignore[misc]
+                running.add_done_callback(lambda _, task=task: self._under_way.pop(task))  # type: ignore[misc]  # not inferred
             if self._under_way:
                 await asyncio.wait(self._under_way.values(), timeout=seconds)
         finally:
@@ -177,7 +177,7 @@ async def run_workers(workers: Sequence[Worker[Any]], grace: Duration, signals: 
         async with _stopped_by(workers, signals), asyncio.TaskGroup() as group:
             for worker in workers:
                 group.create_task(worker.run(grace))
-    except ExceptionGroup as errors:
+    except ExceptionGroup as errors:  # of one task or more; callers expect what a worker raises
         raise errors.exceptions[0] from None  # the first has cancelled the others
 
 

@@ -68,7 +68,7 @@ class Client:
         from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
         link = await self._connection.link()
-        stub = reflection_pb2_grpc.ServerReflectionStub(link.channel)  # type: ignore[no-untyped-call]
+        stub = reflection_pb2_grpc.ServerReflectionStub(link.channel)  # type: ignore[no-untyped-call]  # generated
         requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
         call = stub.ServerReflectionInfo(iter(requests), timeout=_SHORT, metadata=self._connection.metadata)
         try:

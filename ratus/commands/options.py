@@ -79,7 +79,7 @@ def remote(command: F) -> F:
     for name, more in options:
         variable = f"RATUS_{name.removeprefix('--').upper()}"
         decorated = click.option(name, envvar=variable, show_envvar=True, **more)(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return decorated  # type: ignore[no-any-return]  # as decorators of click do
 
 
 def printed(command: F) -> F:
@@ -92,4 +92,4 @@ def printed(command: F) -> F:
         return command(out=Output(as_json=as_json), **given)
 
     option = click.option("--json", "as_json", is_flag=True, help="JSON even on a terminal, as when piped.")
-    return option(with_output)  # type: ignore[return-value]
+    return option(with_output)  # type: ignore[return-value]  # it takes the options of the command too

@@ -135,7 +135,11 @@ async def test_a_cancelled_wait_takes_no_task(service: Service) -> None:
     assert ids(await claim(service)) == ["1"]
 
 
-async def test_what_was_claimed_for_a_cancelled_call_is_released(service: Service, engine: Engine) -> None:
+@pytest.mark.parametrize("merges", [False, True])
+async def test_what_was_claimed_for_a_cancelled_call_is_released(
+    service: Service, engine: Engine, merges: bool
+) -> None:
+    engine.merges_claims = merges
     await insert(service, "1")
     engine.gate = asyncio.Event()
     waiting = asyncio.create_task(claim(service))

@@ -37,17 +37,6 @@ async def test_a_claim_has_what_it_asks_for(service: Service) -> None:
     assert [await service.get_task(task.id) for task in tasks] == tasks
 
 
-async def test_what_was_claimed_for_a_cancelled_call_is_released(service: Service, engine: Engine) -> None:
-    await insert(service, "1")
-    engine.gate = asyncio.Event()
-    call = asyncio.create_task(claim(service))
-    await engine.claimed.wait()
-    call.cancel()
-    await asyncio.wait([call])
-    engine.gate.set()
-    assert ids(await claim(service, wait=30 * SECOND)) == ["1"]
-
-
 async def test_what_a_repeat_would_get_is_left_to_it(service: Service, engine: Engine) -> None:
     await insert(service, "1")
     engine.gate = asyncio.Event()
