@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,31 +25,43 @@ def new_server(directory: Path, *args: str) -> Server:
 
 async def kills(server: Server, read: Callable[[], Awaitable[dict[str, Stored]]], rounds: int, seed: int) -> Report:
     """Kill and start again so many times, then check."""
-    dice, history, report = random.Random(seed), History(), Report()
-    async with under_load(server, seed, history):
-        for _ in range(rounds):
-            await asyncio.sleep(dice.random() * BUSY_SECONDS)
-            killed = clock()
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-            started = clock() - killed
-            report.fault("kill", start=started, **await served(history, killed, ANSWER_SECONDS))
-    report.close(history, check(history, await read()))
-    return report
+
+    async def kill() -> dict[str, float]:
+        killed = clock()
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        return {"start": clock() - killed}
+
+    return await _kills(server, kill, read, rounds, seed)
 
 
 async def writer_kills(directory: Path, rounds: int, seed: int) -> Report:
     """Kill the process that writes the file of a server, which has to start a new one by itself."""
-    dice, history, report = random.Random(seed), History(), Report()
     path = directory / "q.db"
     server = new_server(directory, "--sqlite-path", str(path))
+
+    async def kill() -> dict[str, float]:
+        _writer(server).kill()
+        return {}
+
+    return await _kills(server, kill, partial(read_sqlite, path), rounds, seed)
+
+
+async def _kills(
+    server: Server,
+    kill: Callable[[], Awaitable[dict[str, float]]],
+    read: Callable[[], Awaitable[dict[str, Stored]]],
+    rounds: int,
+    seed: int,
+) -> Report:
+    dice, history, report = random.Random(seed), History(), Report()
     async with under_load(server, seed, history):
         for _ in range(rounds):
             await asyncio.sleep(dice.random() * BUSY_SECONDS)
             killed = clock()
-            _writer(server).kill()
-            report.fault("kill", **await served(history, killed, ANSWER_SECONDS))
-    report.close(history, check(history, await read_sqlite(path)))
+            times = await kill()
+            report.fault("kill", **times, **await served(history, killed, ANSWER_SECONDS))
+    report.close(history, check(history, await read()))
     return report
 
 
