@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
@@ -25,6 +24,7 @@ from ratus.core.service import Service
 from ratus.engines.base import Engine
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
+from ratus.listening import bind
 from ratus.memory import keep_large_blocks_apart
 from ratus.metrics import own_registry
 from ratus.rpc.backend import RemoteBackend
@@ -62,7 +62,7 @@ async def serve(
         raise StartError("nothing to serve: --port and --grpc-port are both 0")
     stop = _stop_signal(lifeline)
     certificates = Certificates(settings.tls) if settings.tls else None
-    rest_sockets = _bind(settings.rest) if settings.rest.port else []
+    rest_sockets = bind("REST", settings.rest) if settings.rest.port else []
     engine, place = _engine(settings)
     await engine.open()
     async with contextlib.AsyncExitStack() as stack:
@@ -96,7 +96,7 @@ async def serve_gateway(settings: GatewaySettings, announce: Announce) -> None:
     stop = _stop_signal()
     certificates = Certificates(settings.tls) if settings.tls else None
     credentials = channel_credentials(settings.target_tls) if settings.target_tls else None
-    rest_sockets = _bind(settings.rest)
+    rest_sockets = bind("REST", settings.rest)
     backend = RemoteBackend(settings.target, credentials)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(backend.close)
@@ -178,29 +178,10 @@ def _url(listen: Listen, certificates: Certificates | None) -> str:
     return f"{'https' if certificates else 'http'}://{listen.address}"
 
 
-def _bind(listen: Listen) -> list[socket.socket]:
-    """Listening sockets on all addresses of a name; StartError if one is taken or none is ours."""
-    sockets: list[socket.socket] = []
-    failure: OSError | None = None
-    try:
-        for family, *_, address in socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM):
-            try:
-                sockets.append(socket.create_server(address[:2], family=family, backlog=2048, reuse_port=listen.shared))
-            except OSError as error:
-                failure = error
-                if error.errno == errno.EADDRINUSE:
-                    raise
-        if not sockets and failure is not None:
-            raise failure
-    except OSError as error:
-        raise StartError(f"cannot serve REST on {listen.address}: {error.strerror}") from None
-    return sockets
-
-
 async def _start_rpc(
     service: Service, listen: Listen, registry: CollectorRegistry, certificates: Certificates | None
 ) -> RPCServer:
-    rpc = RPCServer(service, listen, registry, certificates.credentials() if certificates else None)
+    rpc = RPCServer(service, listen, registry, certificates.context("h2") if certificates else None)
     await rpc.start()
     return rpc
 
@@ -248,7 +229,7 @@ async def _rest(
         proxy_headers=False,  # nothing here reads them, and they cost a tenth of the speed
         server_header=False,
         timeout_graceful_shutdown=int(GRACE),
-        ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
+        ssl_context_factory=(lambda *_: certificates.context("http/1.1")) if certificates else None,
     )
     server = _Uvicorn(config)
     task = asyncio.create_task(server.serve(sockets=sockets), name="rest")

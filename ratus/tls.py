@@ -13,15 +13,13 @@ from ratus.errors import StartError
 _log: Final = logging.getLogger(__name__)
 
 LOOK_INTERVAL: Final = 2.0  # seconds between looks at the files
+PROTOCOLS: Final = ("http/1.1", "h2")  # as ALPN calls them
 
 
 class _Files(NamedTuple):
     cert: bytes
     key: bytes
     client_ca: bytes | None
-
-    def configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(self.key, self.cert)], self.client_ca)
 
 
 class _Following(ssl.SSLContext):
@@ -42,8 +40,8 @@ class Certificates:
 
     def __init__(self, settings: TLSSettings) -> None:
         self._settings = settings
-        self.context = _Following(ssl.PROTOCOL_TLS_SERVER)
-        self._files, self.context.newest = self._load()
+        self._contexts = {protocol: _Following(ssl.PROTOCOL_TLS_SERVER) for protocol in PROTOCOLS}
+        self._files = self._load()
         self._complaint = ""
 
     async def follow(self) -> None:
@@ -52,27 +50,14 @@ class Certificates:
             await asyncio.sleep(LOOK_INTERVAL)
             await asyncio.to_thread(self._look)
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """What a gRPC server wants; its new connections get the newest files, as those of `context` do."""
-        handed = self._files
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal handed
-            if handed is self._files:
-                return None  # which costs less than to hand over the same again
-            handed = self._files
-            return handed.configuration()
-
-        return grpc.dynamic_ssl_server_credentials(
-            handed.configuration(),
-            fetch,  # type: ignore[arg-type]  # None is documented
-            require_client_authentication=handed.client_ca is not None,
-        )
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """What makes connections that speak one of `PROTOCOLS`."""
+        return self._contexts[protocol]
 
     def _look(self) -> None:
         try:
             if self._read() != self._files:
-                self._files, self.context.newest = self._load()
+                self._files = self._load()
                 _log.info("new connections get the certificate in %s", self._settings.cert)
             self._complaint = ""
         except StartError as error:
@@ -80,19 +65,25 @@ class Certificates:
                 _log.warning("the certificates stay as they were: %s", error)
             self._complaint = str(error)
 
-    def _load(self) -> tuple[_Files, ssl.SSLContext]:
-        """The files, and a context that was made of just these."""
+    def _load(self) -> _Files:
+        """The files, after contexts that were made of just these have taken the place of those before."""
         files = self._read()
+        contexts = {protocol: self._made(protocol) for protocol in PROTOCOLS}
+        if self._read() != files:
+            raise StartError(f"{self._settings.cert} and {self._settings.key} are being written")
+        for protocol, context in contexts.items():
+            self._contexts[protocol].newest = context
+        return files
+
+    def _made(self, protocol: str) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([protocol])
         _load_chain(context, self._settings.cert, self._settings.key)
         if self._settings.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             _load_authorities(context, self._settings.client_ca)
-        if self._read() != files:
-            raise StartError(f"{self._settings.cert} and {self._settings.key} are being written")
-        return files, context
+        return context
 
     def _read(self) -> _Files:
         cert, key, client_ca = self._settings.cert, self._settings.key, self._settings.client_ca

@@ -1,31 +1,31 @@
-"""What happens around every call: decoding, errors, metrics, and the end of service.
+"""What happens around every call: which method it is for, decoding, errors, metrics, and the end of service.
 
-The generated code registers handlers on a server; `Calls` takes its place, wraps each handler in one coroutine and
-passes them on. That costs less than a chain of interceptors, which grpc.aio runs anew for every call.
+The generated code registers handlers on a server; `Calls` takes the place of one.
 """
 
 import asyncio
+import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import re
+from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, Final, Self, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from ratus.config import MAX_REQUEST_BYTES
-from ratus.errors import BadRequest, Draining, Internal, RatusError, TooLarge
+from ratus.errors import BadRequest, Draining, Internal, RatusError
+from ratus.http2.connection import Connection
+from ratus.http2.errors import StreamClosed, StreamFault
+from ratus.http2.frames import Code
+from ratus.http2.headers import Headers, encode
+from ratus.http2.stream import Stream
 from ratus.memory import Keeper
-from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
+from ratus.rpc.call import ENCODINGS, Aborted, Call, Method, Refused, Request, status_block
+from ratus.rpc.errors import code_of
 from ratus.rpc.metrics import Meter, RPCMetrics
 
-# Messages up to here are read, so that those beyond the bound get an answer of ours with all its details; what is
-# still larger is refused by the gRPC library with the same code.
-MAX_RECEIVE_BYTES: Final = 2 * MAX_REQUEST_BYTES
-
-Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs alone
-Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 _OWN: Final = "ratus."
 _TYPES: Final = {
@@ -34,28 +34,64 @@ _TYPES: Final = {
     (False, True): "server_stream",
     (True, True): "bidi_stream",
 }
+_TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_MAX_TIMEOUT: Final = 365 * 86400.0  # seconds; event loops do not like more
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
+_OF_CONNECTIONS: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
 
 _logger = logging.getLogger(__name__)
 
 
 class Calls:
-    """The calls of one server: registers handlers, knows those under way, and refuses new ones once it drains."""
+    """The methods of one server: knows the calls under way, and refuses new ones once it drains."""
 
-    def __init__(self, server: grpc.aio.Server, metrics: RPCMetrics) -> None:
-        self._server = server
+    def __init__(self, metrics: RPCMetrics) -> None:
         self._metrics = metrics
         self._memory = Keeper()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._begun: set[asyncio.Task[Any]] = set()  # what unary calls do, which outlives a client that goes away
+        self._methods: dict[bytes, Method] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """What generated code calls first; the handlers in it cannot be wrapped, and they come again."""
+        """What generated code calls first; the handlers in it come again."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
-        """Register the handlers of a service, each wrapped."""
-        wrapped = {method: self._wrapped(service, method, handler) for method, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        """Register the handlers of a service."""
+        for name, handler in handlers.items():
+            self._methods[f"/{service}/{name}".encode()] = self._method(service, name, handler)
+
+    def read(self, headers: Headers) -> Request:
+        """What a head asks for; StreamFault if it is malformed."""
+        fields = _fields(headers)
+        if fields[b":method"] != b"POST":
+            return Request(None, encode([(b":status", b"405"), (b"allow", b"POST")]))
+        if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+            return Request(None, encode([(b":status", b"415")]))
+        method = self._methods.get(fields[b":path"])
+        if method is None:
+            path = fields[b":path"].decode(errors="replace")[:200]
+            return Request(None, status_block(grpc.StatusCode.UNIMPLEMENTED, f"unknown method {path}", alone=True))
+        encoding = fields.get(b"grpc-encoding", b"identity")
+        if encoding not in ENCODINGS:
+            why = f"unknown grpc-encoding {encoding.decode(errors='replace')[:50]}"
+            return Request(None, status_block(grpc.StatusCode.UNIMPLEMENTED, why, alone=True))
+        timeout = fields.get(b"grpc-timeout")
+        if timeout is None:
+            return Request(method, encoding=encoding)
+        match = _TIMEOUT.fullmatch(timeout)
+        if match is None:
+            return Request(None, status_block(grpc.StatusCode.INTERNAL, "malformed grpc-timeout", alone=True))
+        seconds = min(int(match[1]) * _UNITS[match[2]], _MAX_TIMEOUT)
+        return Request(method, timeout=seconds, encoding=encoding)
+
+    def open(self, connection: Connection[Request], number: int, request: Request) -> Stream:
+        """The call."""
+        if request.method is None:
+            return Refused(connection, number, request.refusal)
+        return Call(connection, number, request.method, request)
 
     def drain(self) -> None:
         """Refuse new calls of our services with Draining."""
@@ -63,125 +99,126 @@ class Calls:
 
     async def ended(self) -> None:
         """Stop what is still under way, once the grace period is over, and wait until nothing is."""
-        for begun in self._begun:
-            begun.cancel()
-        while under_way := self._tasks | self._begun:
-            await asyncio.wait(under_way)
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _wrapped(self, service: str, method: str, handler: Handler) -> Handler:
+    def _method(self, service: str, name: str, handler: Handler) -> Method:
         streams = (handler.request_streaming, handler.response_streaming)
-        meter = self._metrics.meter(_TYPES[streams], service, method)
-        refusable = service.startswith(_OWN)
-        serializer = handler.response_serializer
+        meter = self._metrics.meter(_TYPES[streams], service, name)
+        own = service.startswith(_OWN)
+        serialize, parse = handler.response_serializer, handler.request_deserializer
+        assert serialize is not None and parse is not None  # generated code has them for every method
         match streams:
             case (False, False):
-                # A client that goes away does not stop what it has asked for, so that all that follows from it
-                # (waking consumers, room in windows) is done too. A claim is stopped: it is for that client alone.
-                finish = refusable and not method.startswith(("Claim", "Get", "List"))
-                call = self._call(handler.unary_unary, meter, handler.request_deserializer, refusable, finish=finish)
-                return grpc.unary_unary_rpc_method_handler(call, response_serializer=serializer)
+                behaviour = handler.unary_unary
             case (False, True):
-                call = self._call(handler.unary_stream, meter, handler.request_deserializer, refusable)
-                return grpc.unary_stream_rpc_method_handler(call, response_serializer=serializer)
+                behaviour = handler.unary_stream
             case (True, True):
-                call = self._call(
-                    _decoding(handler.stream_stream, handler.request_deserializer), meter, None, refusable
-                )
-                return grpc.stream_stream_rpc_method_handler(call, response_serializer=serializer)
-        raise NotImplementedError(f"{service}/{method}: client streaming is not used")
+                behaviour = handler.stream_stream
+            case _:
+                raise NotImplementedError(f"{service}/{name}: client streaming is not used")
+        if inspect.isasyncgenfunction(behaviour):
+            behaviour = _writing(behaviour)
+        # A client that goes away does not stop what it has asked for, so that all that follows from it
+        # (waking consumers, room in windows) is done too. A claim is stopped: it is for that client alone.
+        finished = own and streams == (False, False) and not name.startswith(("Claim", "Get", "List"))
+        serve = self._serving(behaviour, meter, parse, None if streams[1] else serialize, refusable=own)
+        return Method(serve, serialize, streamed=streams[0], finished=finished)
 
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._begun.add(task)
-        task.add_done_callback(self._begun.discard)
-        return task
-
-    def _call(
+    def _serving(
         self,
         behaviour: Any,
         meter: Meter,
-        parse: Callable[[bytes], Any] | None,
-        refusable: bool,
+        parse: Callable[[bytes], Any],
+        serialize: Callable[[Any], bytes] | None,
         *,
-        finish: bool = False,
-    ) -> Behaviour:
-        """The coroutine function around a handler; without `parse` the request is passed on as it is."""
+        refusable: bool,
+    ) -> Callable[[Call, bytes | RatusError | None], Any]:
+        """The coroutine function around a handler; with `serialize` its result is the answer."""
         tasks, memory = self._tasks, self._memory
 
-        async def call(request: Any, context: Context) -> Any:
+        async def serve(call: Call, message: bytes | RatusError | None) -> None:
             begin = perf_counter()
             meter.start()
-            if not finish:  # what is finished anyway is known by itself
-                task = asyncio.current_task()
-                assert task is not None
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            task = call.task
+            assert task is not None
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
             code = grpc.StatusCode.OK
-            failure: RatusError
+            failure: RatusError | None = None
+            answer = None
             try:
                 if refusable and self._draining:
                     raise Draining("connect elsewhere")
-                if parse is not None:
-                    memory.served(len(request))
-                    request = _decoded(request, parse)
-                if finish:
-                    return await asyncio.shield(self._begin(behaviour(request, context)))
-                return await behaviour(request, context)
+                request: Any
+                if message is None:
+                    request = _Decoded(call, parse)
+                else:
+                    request = _decoded(message, parse)
+                    memory.served(len(message))  # type: ignore[arg-type]  # an error has been raised
+                answer = await behaviour(request, call)
+                if serialize is not None:
+                    answer = serialize(answer)
             except RatusError as error:
                 failure = _bare(error)
                 code = code_of(error)
             except asyncio.CancelledError:
-                code = _cancellation(context)
+                code = _unwanted(call)
                 raise
-            except grpc.aio.AbortError:
-                code = context.code()
-                raise
-            except grpc.aio.BaseError:  # the client went away while we were writing
-                code = _cancellation(context)
-                raise
+            except Aborted as error:
+                code = error.code
+                return
+            except StreamClosed:
+                code = _unwanted(call)
+                return
             except Exception:
                 _logger.exception("a gRPC call failed")
                 failure = Internal()
                 code = grpc.StatusCode.INTERNAL
             finally:
+                if call.closed and code is grpc.StatusCode.OK:
+                    code = _unwanted(call)
                 meter.finish(code, perf_counter() - begin)
-            # The gRPC library keeps what it raises to end the call, in a ring with this frame: so it must not hold the
-            # request, which would stay until the garbage collector comes, however large it is.
-            request = None
-            return await _abort(context, failure)  # counted by now, so that who knows of it finds it in the metrics
+            # Counted by now, so that who knows of it finds it in the metrics.
+            if failure is None:
+                call.succeed(answer)
+            else:
+                call.fail(failure)
 
-        return call
+        return serve
 
 
 class _Decoded:
-    """The messages of a stream; BadRequest at one that is malformed, which the gRPC library would call INTERNAL."""
+    """The messages of a stream; BadRequest at one that is malformed."""
 
-    def __init__(self, requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]) -> None:
-        self._requests = aiter(requests)
+    def __init__(self, call: Call, parse: Callable[[bytes], Any]) -> None:
+        self._call = call
         self._parse = parse
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        return _decoded(await anext(self._requests), self._parse)
+        return _decoded(await anext(self._call), self._parse)
 
 
-def _decoding(behaviour: Any, parse: Callable[[bytes], Any] | None) -> Behaviour:
-    assert parse is not None  # generated code has one for every method
+def _writing(behaviour: Any) -> Any:
+    """An asynchronous generator of answers as a coroutine function that writes them."""
 
-    def decoding(requests: Any, context: Context) -> Awaitable[Any]:
-        awaitable: Awaitable[Any] = behaviour(_Decoded(requests, parse), context)
-        return awaitable
+    async def write(requests: AsyncIterator[Any], call: Call) -> None:
+        async for response in behaviour(requests, call):
+            await call.write(response)
 
-    return decoding
+    return write
 
 
-def _decoded(request: bytes, parse: Callable[[bytes], Any]) -> Any:
-    if len(request) > MAX_REQUEST_BYTES:
-        raise TooLarge(f"a request of {len(request)} bytes exceeds the maximum of {MAX_REQUEST_BYTES}")
+def _decoded(message: bytes | RatusError, parse: Callable[[bytes], Any]) -> Any:
+    if isinstance(message, RatusError):
+        raise message
     try:
-        return parse(request)
+        return parse(message)
     except DecodeError as error:
         raise BadRequest(f"malformed message: {error}") from None
 
@@ -192,10 +229,20 @@ def _bare(error: RatusError) -> RatusError:
     return error.with_traceback(None)
 
 
-def _cancellation(context: Context) -> grpc.StatusCode:
-    return grpc.StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else grpc.StatusCode.CANCELLED
+def _unwanted(call: Call) -> grpc.StatusCode:
+    return grpc.StatusCode.DEADLINE_EXCEEDED if call.expired else grpc.StatusCode.CANCELLED
 
 
-async def _abort(context: Context, error: RatusError) -> None:
-    status = to_status(error)
-    await context.abort(code_of(error), status.message, ((DETAILS_KEY, status.SerializeToString()),))
+def _fields(headers: Headers) -> dict[bytes, bytes]:
+    """The fields of a head by their names (of those that come twice the last); StreamFault if HTTP/2 forbids them."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        pseudo = name.startswith(b":")
+        if pseudo and (name not in _PSEUDO or name in fields or not _PSEUDO.issuperset(fields)):
+            raise StreamFault(Code.PROTOCOL_ERROR, "malformed pseudo-header fields")
+        if name != name.lower() or name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+            raise StreamFault(Code.PROTOCOL_ERROR, "a field that HTTP/2 does not allow")
+        fields[name] = value
+    if not {b":method", b":path", b":scheme"}.issubset(fields):
+        raise StreamFault(Code.PROTOCOL_ERROR, "pseudo-header fields are missing")
+    return fields

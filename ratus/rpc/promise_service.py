@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from ratus.core.service import Service
+from ratus.http2.errors import StreamClosed
 from ratus.model import Task
 from ratus.rpc import batches, wire
 from ratus.rpc.heartbeats import Heartbeat
@@ -82,7 +83,7 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
                 if tasks or heartbeat.is_due():
                     try:
                         await context.write(pb.PollResponse(tasks=map(wire.write_task, tasks)))
-                    except grpc.aio.BaseError:  # unlike a cancellation, which also comes when it has been sent
+                    except StreamClosed:  # unlike a cancellation, which also comes when it has been sent
                         unsent = tasks
                         raise
                     heartbeat.restart()

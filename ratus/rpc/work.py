@@ -10,6 +10,7 @@ import grpc
 from ratus.core.service import Service
 from ratus.core.subscription import Subscription
 from ratus.errors import BadRequest, Internal, RatusError
+from ratus.http2.errors import StreamClosed
 from ratus.model import Task
 from ratus.rpc import batches, wire
 from ratus.rpc.errors import to_status
@@ -111,7 +112,7 @@ class WorkStream:
             results.status.CopyFrom(to_status(Internal()))
         try:
             await self._write(results=results)
-        except (grpc.aio.BaseError, asyncio.InvalidStateError):
+        except StreamClosed:
             return  # the client has gone; it will not miss the answer
 
     async def _write(self, **response: Any) -> None:

@@ -6,15 +6,12 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import server_service_pb2 as info
@@ -27,7 +24,7 @@ from tests.app.conftest import Start
 from tests.app.test_start import one_line
 from tests.certificates import Authority, Pair
 from tests.ports import free_port
-from tests.server import Server, run
+from tests.server import Server
 
 MEMORY = ("--engine", "memory")
 SECONDS = 20.0  # that a test waits for a state
@@ -310,23 +307,6 @@ def test_a_port_that_is_taken(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = ["--port", str(free_port()), "--grpc-port", str(taken.getsockname()[1])]
         assert "cannot serve gRPC" in one_line("serve", *MEMORY, *ports, *shows(authority.issue()))
-
-
-def test_a_key_that_only_rest_knows(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256K1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    pair = Pair(tmp_path / "odd.pem", tmp_path / "odd.key")
-    pair.cert.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    pair.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
-    result = run("serve", *MEMORY, *ports, *shows(pair))
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith("does not know this kind of key")  # after what gRPC itself logs
-    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

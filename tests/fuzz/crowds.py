@@ -14,9 +14,9 @@ SPARE_FILES = 200  # of a process, beside its connections
 # A real server that loses patience sooner than it does in earnest.
 IMPATIENT = """
 from gateway.protocol import Protocol
-from ratus.rpc import server
+from ratus.http2.listener import Listener
 Protocol.patience = 1.0
-server.OPTIONS = tuple({**dict(server.OPTIONS), "grpc.server_handshake_timeout_ms": 2000}.items())
+Listener.handshake_timeout = 2.0
 from ratus.cli import main
 main()
 """

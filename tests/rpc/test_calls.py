@@ -10,7 +10,8 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
 from ratus.config import MAX_REQUEST_BYTES, MIB
-from ratus.rpc import calls
+from ratus.errors import RatusError
+from ratus.rpc.call import Call
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1.task_pb2 import Task
@@ -123,14 +124,14 @@ async def test_a_failure_is_counted_before_the_client_knows_of_it(
     client: Any, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[float | None] = []
-    abort = calls._abort
+    fail = Call.fail
 
-    async def watched(*given: Any) -> None:
+    def watched(call: Call, error: RatusError) -> None:
         labels = {"grpc_type": "unary", "grpc_service": "ratus.v1.TaskService", "grpc_method": "GetTask"}
         counted.append(registry.get_sample_value("grpc_server_handled_total", {**labels, "grpc_code": "NotFound"}))
-        await abort(*given)
+        fail(call, error)
 
-    monkeypatch.setattr(calls, "_abort", watched)
+    monkeypatch.setattr(Call, "fail", watched)
     await fails(client.tasks.GetTask(tasks.GetTaskRequest(id="a")))
     assert counted == [1]
 
