@@ -23,9 +23,9 @@ def cycle(target: str, seconds: float, kind: str = "cycle", topics: int = 1) -> 
     return float(client("bench.load.unary", target, seconds, CALLERS, kind, topics, timeout=seconds + GRACE))
 
 
-def alone(kind: str, port: int) -> list[float]:
-    """Median milliseconds of an insert, a claim and a commit."""
-    return [float(value) for value in client("bench.load.alone", kind, port, ROUNDS, timeout=GRACE).split()]
+def alone(kind: str, where: int | str) -> list[float]:
+    """Median milliseconds of an insert, a claim and a commit; `where` is a port, or the URI of a MongoDB."""
+    return [float(value) for value in client("bench.load.alone", kind, where, ROUNDS, timeout=GRACE).split()]
 
 
 def measure_cycle(bench: Bench) -> list[Row]:
@@ -49,7 +49,7 @@ def measure_cycle(bench: Bench) -> list[Row]:
 
 
 def measure_alone(bench: Bench) -> list[Row]:
-    """REST and gRPC, on SQLite and a standalone MongoDB, and the bare servers."""
+    """REST and gRPC, on SQLite and a standalone MongoDB, the bare servers, and MongoDB with nothing but its driver."""
 
     def floor(kind: str, server: str) -> Contender:
         def start(stack: ExitStack) -> Run:
@@ -67,7 +67,11 @@ def measure_alone(bench: Bench) -> list[Row]:
         name = f"{engine}, {'REST' if face == 'rest' else 'gRPC'}"
         return Contender(name, start, f"floor: bare {against}", DURABLE[engine])
 
-    contenders: list[Contender] = []
+    def driver(stack: ExitStack) -> Run:
+        uri = bench.mongod(STANDALONE).uri
+        return lambda: alone("mongodb", uri)
+
+    contenders = [Contender(raw.name(STANDALONE), driver, "floor: bare uvicorn", DURABLE[STANDALONE])]
     for face, against in (("rest", "uvicorn"), ("grpc", "grpc")):
         contenders.append(floor(face, against))
         contenders += [contender(engine, face, against) for engine in (SQLITE, STANDALONE)]

@@ -1,6 +1,6 @@
 """One request at a time, and nobody else: prints the median milliseconds of an insert, a claim and a commit.
 
-`python -m bench.load.alone rest|grpc|bare_rest|bare_grpc PORT COUNT`
+`python -m bench.load.alone rest|grpc|bare_rest|bare_grpc PORT COUNT`, or of the driver by itself: `… mongodb URI COUNT`
 """
 
 import socket
@@ -8,11 +8,13 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import msgspec
 import uvloop
 from google.protobuf.duration_pb2 import Duration
 
+from bench.load import raw_mongodb
 from bench.load.calls import PAYLOAD, Calls, channel, commit, task
 from ratus.v1 import promise_service_pb2 as promises_pb
 from ratus.v1 import task_service_pb2 as tasks_pb
@@ -108,11 +110,29 @@ def bare_grpc(calls: Calls) -> Callable[[], Awaitable[Spent]]:
     return round
 
 
-async def main(kind: str, port: int, count: int) -> None:
-    async with channel(f"127.0.0.1:{port}") as connection:
-        if kind in ("rest", "bare_rest"):
-            round = {"rest": rest, "bare_rest": bare_rest}[kind](port)
+def driver(store: raw_mongodb.Store) -> Callable[[], Awaitable[Spent]]:
+    async def round() -> Spent:
+        begin = time.perf_counter()
+        await store.collection.insert_one(store.document())
+        inserted = time.perf_counter()
+        found = await store.claim()
+        claimed = time.perf_counter()
+        query = {"_id": found["_id"], "nonce": found["nonce"]}
+        before = time.perf_counter()
+        await store.collection.find_one_and_update(query, {"$set": {"state": 2, "nonce": ""}})
+        return inserted - begin, claimed - inserted, time.perf_counter() - before
+
+    return round
+
+
+async def main(kind: str, where: str, count: int) -> None:
+    async with AsyncExitStack() as stack:
+        if kind == "mongodb":
+            round = driver(await stack.enter_async_context(raw_mongodb.opened(where)))
+        elif kind in ("rest", "bare_rest"):
+            round = {"rest": rest, "bare_rest": bare_rest}[kind](int(where))
         else:
+            connection = await stack.enter_async_context(channel(f"127.0.0.1:{where}"))
             round = {"grpc": grpc, "bare_grpc": bare_grpc}[kind](Calls(connection))
         for _ in range(WARM_UP):
             await round()
@@ -121,4 +141,4 @@ async def main(kind: str, port: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

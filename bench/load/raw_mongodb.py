@@ -8,13 +8,14 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uvloop
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient, WriteConcern
+from pymongo import AsyncMongoClient, ReturnDocument, WriteConcern
 
 from bench.load.calls import PAYLOAD
 
@@ -42,10 +43,16 @@ class Store:
         while True:
             await self.collection.insert_one(self.document())
             self.inserted += 1
-            update, nonce = promise()
-            found = await self.collection.find_one_and_update(due(), update, sort=[("scheduled", 1)], hint=INDEX)
+            found = await self.claim()
             if found is not None:
-                await self.complete(nonce, [found["_id"]])
+                await self.complete(found["nonce"], [found["_id"]])
+
+    async def claim(self) -> Any:
+        """The next task, as it is now."""
+        update, _ = promise()
+        return await self.collection.find_one_and_update(
+            due(), update, sort=[("scheduled", 1)], hint=INDEX, return_document=ReturnDocument.AFTER
+        )
 
     async def producer(self, batch: int) -> None:
         while True:
@@ -83,12 +90,19 @@ def promise() -> tuple[dict[str, Any], str]:
     return {"$set": {"state": 1, "nonce": nonce, "deadline": datetime.now(UTC) + timedelta(minutes=1)}}, nonce
 
 
-async def main(uri: str, seconds: float, batch: int) -> None:
+@asynccontextmanager
+async def opened(uri: str) -> AsyncIterator[Store]:
+    """An empty store, which is dropped in the end."""
     name = f"raw_{secrets.token_hex(4)}"
     async with AsyncMongoClient[RawBSONDocument](uri, document_class=RawBSONDocument) as client:
         collection = client[name].get_collection("tasks", write_concern=WriteConcern("majority", j=True))
         await collection.create_index(INDEX, partialFilterExpression={"state": 0})
-        store = Store(collection)
+        yield Store(collection)
+        await client.drop_database(name)
+
+
+async def main(uri: str, seconds: float, batch: int) -> None:
+    async with opened(uri) as store:
         work: list[Coroutine[Any, Any, None]] = [store.caller() for _ in range(CALLERS)] if batch == 1 else []
         if batch > 1:
             work = [store.claimer(batch)]
@@ -101,7 +115,6 @@ async def main(uri: str, seconds: float, batch: int) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        await client.drop_database(name)
         for task in done:
             task.result()
 

@@ -10,7 +10,7 @@ from bench import __main__ as command
 from bench import batches, fill, peers, raw, services, unary
 from bench.contenders import compare
 from bench.results import Row, load
-from bench.setup import SQLITE, Bench, bare
+from bench.setup import SQLITE, STANDALONE, Bench, bare
 from tests.server import Server
 
 SECONDS = 0.2
@@ -61,6 +61,7 @@ def test_floors(bench: Bench) -> None:
         assert unary.cycle(f"127.0.0.1:{port}", SECONDS, "empty") > 0
         assert unary.alone("bare_grpc", port)[0] > 0
         assert unary.alone("bare_rest", bare(stack, "uvicorn"))[0] > 0
+    assert all(value > 0 for value in unary.alone("mongodb", bench.mongod(STANDALONE).uri))
     [row] = compare([batches.SECTION], [raw.contender(bench, SQLITE, 10)], 1)
     assert row.values[0] > 0
 
