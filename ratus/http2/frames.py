@@ -37,6 +37,8 @@ MAX_WINDOW: Final = 2**31 - 1
 MAX_FRAME: Final = 2**24 - 1
 LAST_STREAM: Final = 2**31 - 1
 
+GOODBYE: Final = b"goodbye!"  # of the ping that tells when a client knows that we drain
+
 HEAD: Final = struct.Struct(">HBBBL")  # length (two parts), type, flags, stream
 HEAD_SIZE: Final = 9
 _SETTING: Final = struct.Struct(">HL")

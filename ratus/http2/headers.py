@@ -14,6 +14,7 @@ Read = TypeVar("Read")
 
 MAX_LIST: Final = 64 * 1024  # bytes of a list, with 32 for each of its fields
 RESET_TABLE: Final = b"\x20"  # what begins a block once the other side wants a smaller table: we use none
+_MAX_RESIZES: Final = 2  # of the table in a block: RFC 7541, section 4.2, knows no use for more
 _MAX_KEPT: Final = 256  # blocks
 _MAX_KEPT_SIZE: Final = 512  # bytes of a block
 
@@ -26,9 +27,10 @@ def encode(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class _Table(HeaderTable):
     """A table that tells when it changes."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], resized: Callable[[], None]) -> None:
         super().__init__()
         self._changed = changed
+        self._resized = resized
 
     def add(self, name: bytes, value: bytes) -> None:
         self._changed()
@@ -40,7 +42,7 @@ class _Table(HeaderTable):
 
     @maxsize.setter
     def maxsize(self, size: int) -> None:
-        self._changed()
+        self._resized()
         HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]  # of a property
 
 
@@ -55,8 +57,9 @@ class Decoder(Generic[Read]):
         self._read = read
         self._kept: dict[bytes, Read] = {}
         self._same = True  # the table, since the last block
+        self._resizes = 0  # in this block
         self._decoder = hpack.Decoder(MAX_LIST)
-        self._decoder.header_table = _Table(self._change)
+        self._decoder.header_table = _Table(self._change, self._resize)
 
     def decode(self, block: bytes) -> Read:
         """What a block says; ConnectionFault if it cannot be decoded, and whatever `read` raises."""
@@ -64,17 +67,27 @@ class Decoder(Generic[Read]):
         if kept is not None:
             return kept
         self._same = True
-        try:
-            headers = [(name, value) for name, value in self._decoder.decode(block, raw=True)]
-        except hpack.OversizedHeaderListError:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"a header list exceeds {MAX_LIST} bytes") from None
-        except hpack.HPACKError:
-            raise ConnectionFault(Code.COMPRESSION_ERROR, "malformed header block") from None
-        read = self._read(headers)
+        read = self._read(self.fields(block))
         if self._same and len(block) <= _MAX_KEPT_SIZE and len(self._kept) < _MAX_KEPT:
             self._kept[block] = read
         return read
 
+    def fields(self, block: bytes) -> Headers:
+        """The fields in a block; ConnectionFault if it cannot be decoded."""
+        self._resizes = 0
+        try:
+            return [(name, value) for name, value in self._decoder.decode(block, raw=True)]
+        except hpack.OversizedHeaderListError:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"a header list exceeds {MAX_LIST} bytes") from None
+        except hpack.HPACKError:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, "malformed header block") from None
+
     def _change(self) -> None:
         self._same = False
         self._kept.clear()
+
+    def _resize(self) -> None:
+        self._change()
+        self._resizes += 1
+        if self._resizes > _MAX_RESIZES:
+            raise hpack.HPACKDecodingError("the table is resized again and again")

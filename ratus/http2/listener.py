@@ -20,7 +20,7 @@ _BACKLOG: Final = 2048
 class Listener(Generic[Request]):
     """Serves an application on sockets."""
 
-    handshake_timeout: ClassVar[float] = 20.0  # seconds until a connection speaks TLS and HTTP/2
+    handshake_timeout: ClassVar[float] = 20.0  # seconds until a connection speaks TLS, and again as many until HTTP/2
 
     def __init__(self, application: Application[Request]) -> None:
         self._application = application
@@ -88,7 +88,7 @@ class Listener(Generic[Request]):
         if not connection.greeted:
             if silence > self.handshake_timeout:
                 connection.abort()
-        elif silence > KEEPALIVE + KEEPALIVE_TIMEOUT:
+        elif silence > (KEEPALIVE_TIMEOUT if connection.closing else KEEPALIVE + KEEPALIVE_TIMEOUT):
             connection.abort()
         elif silence > KEEPALIVE:
             connection.ping()

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from ratus.http2.errors import StreamClosed
-from ratus.http2.frames import END_STREAM, header_frames
+from ratus.http2.frames import END_STREAM, Code, header_frames
 
 if TYPE_CHECKING:
-    from ratus.http2.connection import Connection
+    from ratus.http2.outgoing import Outgoing
+
+MOST_UNSENT: Final = 256 * 1024 * 1024  # bytes of answers that wait for a client to open windows; more are given up
 
 
 class Stream:
@@ -27,10 +29,10 @@ class Stream:
         "window",
     )
 
-    def __init__(self, connection: "Connection[Any]", number: int) -> None:
+    def __init__(self, connection: "Outgoing", number: int) -> None:
         self.connection = connection
         self.number = number
-        self.window = connection.initial_window  # bytes that the client still takes
+        self.window = 0  # bytes that the client still takes, beyond the initial window
         self.owed = 0  # bytes that have come in since the client was last allowed more
         self.begun = False  # the head of the answer has been sent
         self.ended = False  # the client has said all
@@ -40,7 +42,7 @@ class Stream:
         self._waiting: list[asyncio.Future[None]] = []  # for `out` to be empty
 
     def received(self, data: bytes) -> None:
-        """Data has come in."""
+        """Data has come in, or padding alone, which leaves none."""
         raise NotImplementedError
 
     def received_all(self) -> None:
@@ -65,8 +67,11 @@ class Stream:
         self.connection.write(header_frames(self.number, block))
 
     def send(self, data: bytes) -> None:
-        """Send data, or keep it until there is room. StreamClosed if the client has gone."""
+        """Send data, or keep it until there is room. StreamClosed if the client has gone, or lets too much wait."""
         if self.closed:
+            raise StreamClosed
+        if self.connection.unsent > MOST_UNSENT:
+            self.connection.reset(self.number, Code.ENHANCE_YOUR_CALM)
             raise StreamClosed
         self.out.append(data)
         self.connection.unsent += len(data)
@@ -98,16 +103,13 @@ class Stream:
             self.closed = True
             self.connection.close_stream(self, header_frames(self.number, self.trailers, END_STREAM))
 
-    def lose(self) -> bool:
-        """Nobody wants it any more; whether somebody waited to write, who is told."""
+    def lose(self) -> None:
+        """Nobody wants it any more; who waits to write is told."""
         self.closed = True
         self.connection.unsent -= sum(map(len, self.out))
         self.out.clear()
-        waited = False
         for future in self._waiting:
             if not future.done():
                 future.set_exception(StreamClosed())
-                waited = True
         self._waiting.clear()
         self.gone()
-        return waited

@@ -1,0 +1,147 @@
+"""What a client costs at most, and that it gets everything once it behaves."""
+
+import pytest
+
+from ratus.http2 import frames, incoming, outgoing
+from ratus.http2.frames import END_HEADERS, END_STREAM, Code, frame
+from tests.http2.peer import END, OPEN, Peer, data, of, resets
+
+
+async def test_streams_beyond_the_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "MAX_STREAMS", 2)
+    peer = await Peer().begun()
+    first, second, third = (peer.open(number) for number in (1, 3, 5))
+    assert third is None
+    assert resets(await peer.hear()) == [(5, Code.REFUSED_STREAM)]
+    peer.say(data(5, b"x"), frames.rst_stream(5, Code.CANCEL))  # of one that does not know it yet
+    first.finish(END)
+    assert peer.open(7) is not None
+    assert second.lost == 0
+
+
+async def test_a_client_that_lets_answers_wait_gets_no_new_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "MAX_UNSENT", 1000)
+    peer = await Peer().begun()
+    peer.say(frames.settings({frames.INITIAL_WINDOW_SIZE: 0}))
+    peer.connection.answer(peer.open(1), OPEN, bytes(1001), END)
+    assert peer.open(3) is None
+    assert resets(await peer.hear()) == [(3, Code.REFUSED_STREAM)]
+    peer.say(frames.window_update(1, 1))
+    assert peer.open(5) is not None
+    peer.say(frames.rst_stream(1, Code.CANCEL))
+    assert peer.connection.unsent == 0
+
+
+FLOODS = {
+    "pings": frame(frames.PING, 0, 0, b"12345678"),
+    "settings": frame(frames.SETTINGS, 0, 0, b""),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+async def test_a_client_that_does_not_read_is_not_read_either(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = 200_000
+    monkeypatch.setattr(outgoing, "MAX_UNREAD", bound)
+    peer = await Peer().begun()
+    peer.transport.reads = False
+    chunk, said = FLOODS[name] * 1000, 0
+    while peer.transport.reading:
+        peer.say(chunk)
+        said += 1000
+        assert peer.transport.unread <= bound + 2 * outgoing.FRAME
+    answers = len(await peer.hear())
+    assert answers < said  # what came with the last is kept, and not answered
+    peer.transport.read_all()
+    assert peer.transport.reading
+    assert answers + len(await peer.hear()) == said
+    assert not peer.transport.closed
+
+
+async def test_refusals_are_bounded_by_what_is_read_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MAX_UNREAD", 200_000)
+    peer = await Peer().begun()
+    peer.transport.reads = False
+    peer.open(1, b"/malformed")
+    peer.say(
+        *(frame(frames.HEADERS, END_HEADERS, number, peer.block(b"/malformed")) for number in range(3, 100_001, 2))
+    )
+    assert not peer.transport.reading
+    assert peer.transport.unread <= 200_000 + 2 * outgoing.FRAME
+    peer.transport.read_all()
+    assert len(resets(await peer.hear())) == 50_000
+
+
+async def test_silence_counts_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MAX_UNREAD", 100_000)
+    peer = await Peer().begun()
+    peer.transport.reads = False
+    peer.say(FLOODS["pings"] * 10_000)
+    assert not peer.transport.reading
+    peer.connection._heard -= 100
+    assert peer.connection.silence() >= 100
+
+
+async def test_nothing_is_read_while_calls_linger_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MAX_LINGERING", 2)
+    peer = await Peer().begun()
+    peer.connection.lingers(1)
+    assert peer.transport.reading
+    peer.connection.lingers(1)
+    peer.connection.lingers(1)
+    assert not peer.transport.reading
+    peer.say(frame(frames.HEADERS, END_HEADERS, 1, peer.block()))  # what was on its way
+    peer.connection._heard -= 100
+    assert peer.connection.silence() == 0  # of which the client knows nothing
+    peer.connection.lingers(-1)
+    assert not peer.transport.reading
+    assert not peer.application.streams
+    peer.connection.lingers(-1)
+    assert peer.transport.reading
+    await peer.hear()
+    assert len(peer.application.streams) == 1
+    assert peer.connection.silence() < 100
+
+
+async def test_what_lingers_behind_the_end_of_a_connection_is_nothing_to_it() -> None:
+    peer = await Peer().begun()
+    peer.connection.abort()
+    peer.connection.lingers(outgoing.MAX_LINGERING)
+    peer.connection.lingers(-outgoing.MAX_LINGERING)
+    assert peer.transport.reading
+    peer.lose()
+
+
+async def test_a_client_that_does_not_read_gets_all_in_order_later() -> None:
+    """Data keeps to what the system takes, beyond which it costs what it is long, once."""
+    peer = await Peer().begun()
+    peer.say(frames.window_update(0, 1 << 30), frames.settings({frames.INITIAL_WINDOW_SIZE: 1 << 30}))
+    await peer.hear()
+    peer.transport.reads = False
+    messages = [bytes([number]) * 1_000_000 for number in range(3)]
+    streams = [peer.open(number) for number in (1, 3, 5)]
+    for stream, message in zip(streams, messages, strict=True):
+        stream.begin(OPEN)
+        stream.send(message)
+        stream.finish(END)
+    heard = await peer.hear()
+    assert peer.transport.unread < 3 * outgoing.FRAME
+    assert peer.connection.unsent > 3_000_000 - 3 * outgoing.FRAME
+    assert not any(stream.closed for stream in streams)
+    while any(not stream.closed for stream in streams):
+        peer.transport.read_all()
+        peer.transport.reads = False
+        heard += await peer.hear()
+        assert peer.transport.unread < 3 * outgoing.FRAME
+    for number, message in zip((1, 3, 5), messages, strict=True):
+        own = [frame for frame in heard if frame.stream == number]
+        assert b"".join(frame.payload for frame in of(frames.DATA, own)) == message
+        assert [frame.kind for frame in own][-2:] == [frames.HEADERS, frames.RST_STREAM]
+        assert own[-2].flags & END_STREAM
+
+
+async def test_control_frames_pass_data_that_waits() -> None:
+    peer = await Peer().begun()
+    peer.say(frames.settings({frames.INITIAL_WINDOW_SIZE: 0}))
+    peer.connection.answer(peer.open(1), OPEN, b"x", END)
+    peer.say(FLOODS["pings"])
+    assert (await peer.hear())[-1].kind == frames.PING
