@@ -6,7 +6,6 @@ The format is that of https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP
 import asyncio
 import base64
 import urllib.parse
-import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, Self
@@ -14,17 +13,17 @@ from typing import Any, Final, NamedTuple, Self
 import grpc
 
 from ratus.config import MAX_REQUEST_BYTES
-from ratus.errors import Draining, RatusError, TooLarge
-from ratus.http2.connection import Connection
+from ratus.errors import Draining, RatusError
 from ratus.http2.errors import StreamClosed
+from ratus.http2.frames import Code
 from ratus.http2.headers import encode
+from ratus.http2.outgoing import Outgoing
 from ratus.http2.stream import Stream
 from ratus.rpc.errors import DETAILS_KEY, code_of, to_status
+from ratus.rpc.messages import ENCODINGS, PREFIX_SIZE, Message, Packed, framed, held_size, too_large, unpacked
 
 MAX_HELD: Final = 256 * 1024  # bytes of messages that a handler has not taken; then the client may send no more
-ENCODINGS: Final = {b"identity": None, b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # as zlib knows them
 
-_PREFIX_SIZE: Final = 5  # bytes in front of a message: whether it is compressed, and its length
 _HEAD: Final = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _OPEN: Final = encode(_HEAD)
 _OK: Final = encode([(b"grpc-status", b"0")])
@@ -41,11 +40,11 @@ class Aborted(Exception):
 class Method(NamedTuple):
     """What serves the calls of a method.
 
-    `serve` gets the call, and its first message or what is wrong with that; None where requests are streamed. A method
-    that is `finished` goes on when its client has gone.
+    `serve` gets the call and its message; None where requests are streamed. A method that is `finished` goes on when
+    its client has gone.
     """
 
-    serve: Callable[["Call", "bytes | RatusError | None"], Coroutine[Any, Any, None]]
+    serve: Callable[["Call", "Message | None"], Coroutine[Any, Any, None]]
     serialize: Callable[[Any], bytes]
     streamed: bool
     finished: bool
@@ -94,12 +93,12 @@ class Call(Stream):
         "task",
     )
 
-    def __init__(self, connection: Connection[Request], number: int, method: Method, request: Request) -> None:
+    def __init__(self, connection: Outgoing, number: int, method: Method, request: Request) -> None:
         super().__init__(connection, number)
         self._method = method
         self._encoding = request.encoding
         self._partial: bytearray | None = None  # the beginning of a message
-        self._inbox: deque[bytes | RatusError] = deque()
+        self._inbox: deque[Message] | tuple[()] = deque() if method.streamed else ()
         self._held = 0  # bytes in there
         self._taken = 0  # messages that have come out of there
         self._deaf = False  # what comes in is no longer read
@@ -118,8 +117,8 @@ class Call(Stream):
         """Take the messages that are complete."""
         if self._deaf:
             return
-        if self._partial is None and len(data) - _PREFIX_SIZE == int.from_bytes(data[1:_PREFIX_SIZE], "big"):
-            self._take(data[0], data[_PREFIX_SIZE:])
+        if self._partial is None and len(data) - PREFIX_SIZE == int.from_bytes(data[1:PREFIX_SIZE], "big"):
+            self._take(data[0], data[PREFIX_SIZE:])
         else:
             self._gather(data)
         if self._held < MAX_HELD:
@@ -161,16 +160,16 @@ class Call(Stream):
             self._partial = bytearray()
         partial = self._partial
         partial += data
-        while len(partial) >= _PREFIX_SIZE and not self._deaf:
-            end = _PREFIX_SIZE + int.from_bytes(partial[1:_PREFIX_SIZE], "big")
-            if end - _PREFIX_SIZE > MAX_REQUEST_BYTES:
-                self._accept(_too_large(end - _PREFIX_SIZE))
+        while len(partial) >= PREFIX_SIZE and not self._deaf:
+            end = PREFIX_SIZE + int.from_bytes(partial[1:PREFIX_SIZE], "big")
+            if end - PREFIX_SIZE > MAX_REQUEST_BYTES:
+                self._accept(too_large(end - PREFIX_SIZE))
                 self._partial, self._deaf = None, True
                 return
             if len(partial) < end:
                 return
             with memoryview(partial) as view:
-                message = bytes(view[_PREFIX_SIZE:end])
+                message = bytes(view[PREFIX_SIZE:end])
             compressed = partial[0]
             del partial[:end]
             self._take(compressed, message)
@@ -184,25 +183,20 @@ class Call(Stream):
         window = ENCODINGS[self._encoding]
         if compressed != 1 or window is None:
             self._refuse(grpc.StatusCode.INTERNAL, "a message is compressed in no way that was told")
-            return
-        unpacked = _unpacked(message, window)
-        if unpacked is None:
-            self._refuse(grpc.StatusCode.INTERNAL, "a message cannot be decompressed")
         else:
-            self._accept(unpacked)
+            self._accept(Packed(message, window))
 
-    def _accept(self, message: bytes | RatusError) -> None:
-        if self._method.streamed:
+    def _accept(self, message: Message) -> None:
+        if isinstance(self._inbox, deque):
             self._inbox.append(message)
-            if isinstance(message, bytes):
-                self._held += len(message)
+            self._held += held_size(message)
             self._wake()
         elif self.task is None:
             self._start(message)
         else:
             self._refuse(grpc.StatusCode.UNIMPLEMENTED, "more than one message")
 
-    def _start(self, message: bytes | RatusError | None) -> None:
+    def _start(self, message: Message | None) -> None:
         self.task = asyncio.get_running_loop().create_task(self._method.serve(self, message))
 
     def _wake(self) -> None:
@@ -221,14 +215,23 @@ class Call(Stream):
                 raise StreamClosed
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        message = self._inbox.popleft()
+        message: Message = self._inbox.popleft()
         self._taken += 1
-        if isinstance(message, RatusError):
-            raise message
-        self._held -= len(message)
+        self._held -= held_size(message)
         if self._held < MAX_HELD:
             self.allow()
-        return message
+        return message if isinstance(message, bytes) else self.opened(message)
+
+    def opened(self, message: Packed | RatusError) -> bytes:
+        """What is packed in a message; RatusError if it cannot be read. Aborted if it is packed in another way."""
+        if isinstance(message, RatusError):
+            raise message
+        data = unpacked(message)
+        if data is None:
+            self._deaf = True
+            self._end(grpc.StatusCode.INTERNAL, "a message cannot be decompressed")
+            raise Aborted(grpc.StatusCode.INTERNAL)
+        return data
 
     # What goes out
 
@@ -238,7 +241,7 @@ class Call(Stream):
             raise StreamClosed
         if not self.begun:
             self.begin(_OPEN)
-        self.send(_framed(self._method.serialize(message)))
+        self.send(framed(self._method.serialize(message)))
         await self.sent()
 
     async def abort(self, code: grpc.StatusCode, message: str) -> None:
@@ -252,7 +255,7 @@ class Call(Stream):
         if self.closed:
             return
         if message is not None and not self.begun:
-            self.connection.answer(self, _OPEN, _framed(message), _OK)
+            self.connection.answer(self, _OPEN, framed(message), _OK)
         else:
             if not self.begun:
                 self.begin(_OPEN)
@@ -275,6 +278,9 @@ class Call(Stream):
 
     def _expire(self) -> None:
         self.expired = True
+        if self.out:  # a client that does not read is not told either, and nothing is kept for it
+            self.connection.reset(self.number, Code.CANCEL)
+            return
         self._end(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         self.gone()
 
@@ -289,7 +295,7 @@ class Refused(Stream):
 
     __slots__ = ()
 
-    def __init__(self, connection: Connection[Request], number: int, refusal: bytes) -> None:
+    def __init__(self, connection: Outgoing, number: int, refusal: bytes) -> None:
         super().__init__(connection, number)
         asyncio.get_running_loop().call_soon(self.finish, refusal)
 
@@ -301,23 +307,3 @@ class Refused(Stream):
 
     def gone(self) -> None:
         """Nothing is under way."""
-
-
-def _framed(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
-def _too_large(size: int) -> TooLarge:
-    return TooLarge(f"a request of {size} bytes exceeds the maximum of {MAX_REQUEST_BYTES}")
-
-
-def _unpacked(message: bytes, window: int) -> "bytes | RatusError | None":
-    """What is packed in a message, TooLarge, or None if it is not packed in this way."""
-    try:
-        unpacker = zlib.decompressobj(window)
-        unpacked = unpacker.decompress(message, MAX_REQUEST_BYTES + 1)
-    except zlib.error:
-        return None
-    if len(unpacked) > MAX_REQUEST_BYTES:
-        return TooLarge(f"a request that unpacks to more than {MAX_REQUEST_BYTES} bytes exceeds the maximum")
-    return unpacked if unpacker.eof else None

@@ -15,14 +15,15 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from ratus.errors import BadRequest, Draining, Internal, RatusError
-from ratus.http2.connection import Connection
 from ratus.http2.errors import StreamClosed, StreamFault
 from ratus.http2.frames import Code
 from ratus.http2.headers import Headers, encode
+from ratus.http2.outgoing import Outgoing
 from ratus.http2.stream import Stream
 from ratus.memory import Keeper
-from ratus.rpc.call import ENCODINGS, Aborted, Call, Method, Refused, Request, status_block
+from ratus.rpc.call import Aborted, Call, Method, Refused, Request, status_block
 from ratus.rpc.errors import code_of
+from ratus.rpc.messages import ENCODINGS, Message
 from ratus.rpc.metrics import Meter, RPCMetrics
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs alone
@@ -34,6 +35,10 @@ _TYPES: Final = {
     (False, True): "server_stream",
     (True, True): "bidi_stream",
 }
+_CONTENT_TYPE: Final = re.compile(rb"application/grpc([+;].*)?")  # but not that of gRPC-Web
+_ACCEPTED: Final = encode([(b"grpc-accept-encoding", b",".join(ENCODINGS))])
+_NAME: Final = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")  # a token without capitals
+_NOT_IN_VALUES: Final = re.compile(rb"[\0\r\n]")
 _TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MAX_TIMEOUT: Final = 365 * 86400.0  # seconds; event loops do not like more
@@ -68,16 +73,16 @@ class Calls:
         fields = _fields(headers)
         if fields[b":method"] != b"POST":
             return Request(None, encode([(b":status", b"405"), (b"allow", b"POST")]))
-        if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+        if not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"")):
             return Request(None, encode([(b":status", b"415")]))
         method = self._methods.get(fields[b":path"])
         if method is None:
-            path = fields[b":path"].decode(errors="replace")[:200]
+            path = fields[b":path"].decode("ascii", "replace")[:200]
             return Request(None, status_block(grpc.StatusCode.UNIMPLEMENTED, f"unknown method {path}", alone=True))
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding not in ENCODINGS:
             why = f"unknown grpc-encoding {encoding.decode(errors='replace')[:50]}"
-            return Request(None, status_block(grpc.StatusCode.UNIMPLEMENTED, why, alone=True))
+            return Request(None, status_block(grpc.StatusCode.UNIMPLEMENTED, why, alone=True) + _ACCEPTED)
         timeout = fields.get(b"grpc-timeout")
         if timeout is None:
             return Request(method, encoding=encoding)
@@ -87,7 +92,7 @@ class Calls:
         seconds = min(int(match[1]) * _UNITS[match[2]], _MAX_TIMEOUT)
         return Request(method, timeout=seconds, encoding=encoding)
 
-    def open(self, connection: Connection[Request], number: int, request: Request) -> Stream:
+    def open(self, connection: Outgoing, number: int, request: Request) -> Stream:
         """The call."""
         if request.method is None:
             return Refused(connection, number, request.refusal)
@@ -135,11 +140,11 @@ class Calls:
         serialize: Callable[[Any], bytes] | None,
         *,
         refusable: bool,
-    ) -> Callable[[Call, bytes | RatusError | None], Any]:
+    ) -> Callable[[Call, Message | None], Any]:
         """The coroutine function around a handler; with `serialize` its result is the answer."""
         tasks, memory = self._tasks, self._memory
 
-        async def serve(call: Call, message: bytes | RatusError | None) -> None:
+        async def serve(call: Call, message: Message | None) -> None:
             begin = perf_counter()
             meter.start()
             task = call.task
@@ -156,8 +161,10 @@ class Calls:
                 if message is None:
                     request = _Decoded(call, parse)
                 else:
+                    if not isinstance(message, bytes):
+                        message = call.opened(message)
                     request = _decoded(message, parse)
-                    memory.served(len(message))  # type: ignore[arg-type]  # an error has been raised
+                    memory.served(len(message))
                 answer = await behaviour(request, call)
                 if serialize is not None:
                     answer = serialize(answer)
@@ -214,9 +221,7 @@ def _writing(behaviour: Any) -> Any:
     return write
 
 
-def _decoded(message: bytes | RatusError, parse: Callable[[bytes], Any]) -> Any:
-    if isinstance(message, RatusError):
-        raise message
+def _decoded(message: bytes, parse: Callable[[bytes], Any]) -> Any:
     try:
         return parse(message)
     except DecodeError as error:
@@ -237,10 +242,12 @@ def _fields(headers: Headers) -> dict[bytes, bytes]:
     """The fields of a head by their names (of those that come twice the last); StreamFault if HTTP/2 forbids them."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
+        if not _NAME.fullmatch(name) or _NOT_IN_VALUES.search(value):
+            raise StreamFault(Code.PROTOCOL_ERROR, "malformed fields")
         pseudo = name.startswith(b":")
         if pseudo and (name not in _PSEUDO or name in fields or not _PSEUDO.issuperset(fields)):
             raise StreamFault(Code.PROTOCOL_ERROR, "malformed pseudo-header fields")
-        if name != name.lower() or name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+        if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
             raise StreamFault(Code.PROTOCOL_ERROR, "a field that HTTP/2 does not allow")
         fields[name] = value
     if not {b":method", b":path", b":scheme"}.issubset(fields):
