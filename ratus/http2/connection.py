@@ -62,7 +62,7 @@ class Connection(Incoming[Request], asyncio.Protocol):
 
     def silence(self) -> float:
         """Seconds since something came in, or, for a client that has yet to speak HTTP/2, since it might have."""
-        if self._deaf and not self._choked:
+        if self._stopped and not self._choked:
             return 0  # it is for us to listen
         return monotonic() - (self._heard if self.greeted else self._began)
 

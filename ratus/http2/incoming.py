@@ -14,6 +14,7 @@ from ratus.http2.stream import Stream
 Request = TypeVar("Request")
 
 CONNECTION_WINDOW: Final = 16 * 1024 * 1024  # bytes that a client may send on all streams; they are taken at once
+TURN: Final = 64 * 1024  # bytes of small frames that are read before others have their turn
 MAX_STREAMS: Final = 100_000  # of a connection at once
 MAX_BLOCK: Final = 2 * MAX_LIST  # bytes of a header block, with nine for each of its frames
 MAX_UNSENT: Final = 64 * 1024 * 1024  # bytes of answers that wait for a client to read; then it gets no new streams
@@ -83,7 +84,8 @@ class Incoming(Outgoing, Generic[Request]):
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self.greeted = True
         unpack = frames.HEAD.unpack_from
-        while end - at >= frames.HEAD_SIZE and not self._deaf:
+        turn = min(at + TURN, end - frames.HEAD_SIZE)
+        while at <= turn and not self._stopped:
             high, low, kind, flags, number = unpack(data, at)
             size = high << 8 | low
             if size > FRAME:
@@ -98,10 +100,23 @@ class Incoming(Outgoing, Generic[Request]):
                 self.reset(number & frames.LAST_STREAM, fault.code)
             if self._closing:
                 return b""
+        else:
+            if end - at >= frames.HEAD_SIZE:
+                self._fall_behind()
         return data[at:]
 
+    def _fall_behind(self) -> None:
+        """Let others have their turn, and read no more until then."""
+        self._behind = True
+        self._listen()
+        if not self._stopped:
+            self._loop.call_soon(self._go_on)
+
     def _go_on(self) -> None:
-        self.data_received(b"")
+        if not self._stopped:  # again
+            self._behind = False
+            self.data_received(b"")
+            self._listen()
 
     def _fail(self, code: Code, why: str = "") -> None:
         self._unread = b""

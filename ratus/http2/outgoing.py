@@ -31,6 +31,8 @@ class Outgoing:
         self._held_size = 0
         self._full = False  # the system takes no more
         self._choked = False  # nor does the client
+        self._stopped = False  # nothing is done for the client for now
+        self._behind = False  # more has come in than one turn allows
         self._deaf = False  # nothing is read for now
         self._lingering = 0
         self._closing = False
@@ -180,19 +182,22 @@ class Outgoing:
         return data
 
     def _listen(self) -> None:
-        """Read from the client, or do not while it has us do more than it takes."""
-        deaf = self._choked or self._lingering >= MAX_LINGERING
-        if deaf == self._deaf or self._closing:
+        """Read from the client, or do not while it has us do more than it takes, or than is its turn."""
+        if self._closing:
             return
-        self._deaf = deaf
-        if deaf:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        was, self._stopped = self._stopped, self._choked or self._lingering >= MAX_LINGERING
+        if was and not self._stopped:
             self._loop.call_soon(self._go_on)
+        deaf = self._stopped or self._behind
+        if deaf != self._deaf:
+            self._deaf = deaf
+            if deaf:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
     def _go_on(self) -> None:
-        """Read what had come in when reading stopped."""
+        """Read what had come in before."""
         raise NotImplementedError
 
     def _drop(self, number: int) -> None:

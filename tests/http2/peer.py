@@ -174,11 +174,17 @@ class Peer:
         return self.application.streams[-1] if len(self.application.streams) > count else None
 
     async def hear(self) -> list[Frame]:
-        """What has been written since the last time, as frames."""
-        await turns()
+        """What has been written since the last time, as frames, once all that was said is read or nothing more is."""
+        await self.quiet()
         data = bytes(self.transport.written)
         self.transport.written.clear()
         return list(split(data))
+
+    async def quiet(self) -> None:
+        """Let the connection have its turns."""
+        await turns()
+        while self.connection._behind and not self.connection._stopped:
+            await turns()
 
     async def begun(self) -> "Peer":
         """Forget what any connection begins with."""

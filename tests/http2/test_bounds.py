@@ -1,5 +1,8 @@
 """What a client costs at most, and that it gets everything once it behaves."""
 
+import asyncio
+import itertools
+
 import pytest
 
 from ratus.http2 import frames, incoming, outgoing
@@ -44,16 +47,17 @@ async def test_a_client_that_does_not_read_is_not_read_either(name: str, monkeyp
     monkeypatch.setattr(outgoing, "MAX_UNREAD", bound)
     peer = await Peer().begun()
     peer.transport.reads = False
-    chunk, said = FLOODS[name] * 1000, 0
+    chunk, said = FLOODS[name] * 10_000, 0
     while peer.transport.reading:
         peer.say(chunk)
-        said += 1000
+        await peer.quiet()
+        said += 10_000
         assert peer.transport.unread <= bound + 2 * outgoing.FRAME
     answers = len(await peer.hear())
     assert answers < said  # what came with the last is kept, and not answered
     peer.transport.read_all()
-    assert peer.transport.reading
     assert answers + len(await peer.hear()) == said
+    assert peer.transport.reading
     assert not peer.transport.closed
 
 
@@ -65,6 +69,7 @@ async def test_refusals_are_bounded_by_what_is_read_as_well(monkeypatch: pytest.
     peer.say(
         *(frame(frames.HEADERS, END_HEADERS, number, peer.block(b"/malformed")) for number in range(3, 100_001, 2))
     )
+    await peer.quiet()
     assert not peer.transport.reading
     assert peer.transport.unread <= 200_000 + 2 * outgoing.FRAME
     peer.transport.read_all()
@@ -75,7 +80,8 @@ async def test_silence_counts_for_a_client_that_does_not_read(monkeypatch: pytes
     monkeypatch.setattr(outgoing, "MAX_UNREAD", 100_000)
     peer = await Peer().begun()
     peer.transport.reads = False
-    peer.say(FLOODS["pings"] * 10_000)
+    peer.say(FLOODS["pings"] * 20_000)
+    await peer.quiet()
     assert not peer.transport.reading
     peer.connection._heard -= 100
     assert peer.connection.silence() >= 100
@@ -96,8 +102,8 @@ async def test_nothing_is_read_while_calls_linger_for_nobody(monkeypatch: pytest
     assert not peer.transport.reading
     assert not peer.application.streams
     peer.connection.lingers(-1)
+    await peer.quiet()
     assert peer.transport.reading
-    await peer.hear()
     assert len(peer.application.streams) == 1
     assert peer.connection.silence() < 100
 
@@ -145,3 +151,41 @@ async def test_control_frames_pass_data_that_waits() -> None:
     peer.connection.answer(peer.open(1), OPEN, b"x", END)
     peer.say(FLOODS["pings"])
     assert (await peer.hear())[-1].kind == frames.PING
+
+
+async def test_others_have_their_turn_while_a_client_floods() -> None:
+    peer = await Peer().begun()
+    count = 4 * incoming.TURN // len(FLOODS["pings"])
+    peer.say(FLOODS["pings"] * count)
+    assert not peer.transport.reading
+    answered = [len(peer.transport.written)]
+    while len(answered) < 100:
+        await asyncio.sleep(0)
+        answered.append(len(peer.transport.written))
+    heard = await peer.hear()
+    assert len(heard) == count
+    assert len(set(answered)) >= 4
+    assert max(after - before for before, after in itertools.pairwise(answered)) <= incoming.TURN + outgoing.FRAME
+
+
+async def test_what_comes_while_others_have_their_turn_is_read_in_order() -> None:
+    peer = await Peer().begun()
+    stream = peer.open(1)
+    said = b"".join(data(1, b"%06d" % number) for number in range(10_000))
+    peer.say(said[:140_001])
+    peer.say(said[140_001:140_003])  # which a transport may do that was told too late
+    await peer.quiet()
+    peer.say(said[140_003:])
+    await peer.quiet()
+    assert stream.data == [b"%06d" % number for number in range(10_000)]
+
+
+async def test_a_connection_that_is_lost_while_it_is_behind_reads_no_more() -> None:
+    peer = await Peer().begun()
+    stream = peer.open(1)
+    peer.say(data(1, b"x") * 10_000)
+    came = len(stream.data)
+    peer.connection.abort()
+    peer.lose()
+    await peer.hear()
+    assert came == len(stream.data) < 10_000
