@@ -19,11 +19,15 @@ from tests.server import Server
 
 MANY = 3000 if LONG else 1000  # frames or streams of a connection
 CONNECTIONS = 10 if LONG else 3
-# A call takes the gRPC library some 50 KiB until it has ended, and a head of some megabytes 200 MiB for its connection.
-MOST_GROWTH = CONNECTIONS * (MANY * 50 * 1024 + 200 * 1024 * 1024)
+FLOOD = 1_000_000  # frames that the server has to answer, or to look at
+# Most that was measured is 35 MiB, with three connections. A stream takes 1 KiB, with a handler some more, and there is
+# what a client has not read, a chunk that waits for its turn, and one message that is put together.
+MOST_GROWTH = CONNECTIONS * (MANY * 8 * 1024 + 24 * 1024 * 1024)
+STREAMS = 100_000  # that one connection may have open
+STREAM_BYTES = 2048  # that one may take which says nothing; measured are 1,100
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -38,8 +42,19 @@ def headers(path: bytes) -> bytes:
 
 
 BEGIN = PREFACE + frame(SETTINGS, 0, 0, b"")
+LIST = headers(b"/ratus.v1.TaskService/ListTasks")
 GET = headers(b"/ratus.v1.TaskService/GetTask")
 POLL = headers(b"/ratus.v1.PromiseService/Poll")
+WORK = headers(b"/ratus.v1.PromiseService/Work")
+
+
+def window(size: int) -> bytes:
+    """SETTINGS of the window of all streams."""
+    return frame(SETTINGS, 0, 0, struct.pack(">HI", 4, size))
+
+
+def message(message: bytes) -> bytes:
+    return struct.pack(">BI", 0, len(message)) + message
 
 
 def streams(*frames: Callable[[int], bytes]) -> bytes:
@@ -71,6 +86,30 @@ ODDITIES = {
     + frame(HEADERS, 4, 1, GET)
     + frame(DATA, 1, 1, struct.pack(">BI", 0, 2**32 - 1) + b"x"),
     "a message that says it is packed": BEGIN + frame(HEADERS, 4, 1, GET) + frame(DATA, 1, 1, b"\1\0\0\0\1x"),
+    "pings that are not read": BEGIN + frame(PING, 0, 0, b"12345678") * FLOOD,
+    "settings that are not read": BEGIN + frame(SETTINGS, 0, 0, b"") * FLOOD,
+    "priorities": BEGIN + frame(PRIORITY, 0, 1, bytes(5)) * FLOOD,
+    "continuations without bytes": BEGIN + frame(HEADERS, 0, 1, GET) + frame(CONTINUATION, 0, 1, b"") * FLOOD,
+    "heads in parts": BEGIN
+    + b"".join(frame(HEADERS, 0, s, GET) + frame(CONTINUATION, 4, s, b"") for s in range(1, 2 * MANY, 2)),
+    "refusals that are not read": BEGIN + streams(lambda s: frame(HEADERS, 5, s, headers(b"/" + b"%" * 200))),
+    "malformed heads": BEGIN + b"".join(frame(HEADERS, 5, s, b"\x82") for s in range(1, FLOOD // 4, 2)),
+    "a table that is resized": BEGIN + b"".join(frame(HEADERS, 5, s, b"\x20" * 60_000) for s in range(1, 200, 2)),
+    "tables that are filled": BEGIN
+    + b"".join(
+        frame(HEADERS, 5, s, b"\x40\1a\x7f\x81\x1e" + b"y" * 3968 + b"\xbe" * 10) for s in range(1, 2 * MANY, 2)
+    ),
+    "windows that close and open": BEGIN
+    + window(0)
+    + streams(lambda s: frame(HEADERS, 4, s, LIST), lambda s: frame(DATA, 1, s, message(b"")))
+    + (window(0) + window(1)) * (FLOOD // 20),
+    "windows that open by a byte": BEGIN
+    + window(0)
+    + streams(lambda s: frame(HEADERS, 4, s, LIST), lambda s: frame(DATA, 1, s, message(b"")))
+    + streams(lambda s: frame(WINDOW, 0, s, struct.pack(">I", 1))) * 20
+    + frame(WINDOW, 0, 0, struct.pack(">I", 1)) * (FLOOD // 20),
+    "padding": BEGIN + frame(HEADERS, 4, 1, GET) + frame(DATA, 8, 1, b"\xff" + bytes(255)) * MANY,
+    "messages without bytes": BEGIN + frame(HEADERS, 4, 1, WORK) + frame(DATA, 0, 1, bytes(16_000)) * 60,
     "an end": BEGIN + frame(GOAWAY, 0, 0, bytes(8)) + frame(HEADERS, 4, 1, GET),
 }
 
@@ -108,6 +147,26 @@ async def test_oddities_of_http2(tmp_path: Path) -> None:
                 print(f"HTTP/2: {name}: {server.growth >> 20} MiB grown, canary {server.longest:.2f} s")
             await canary(channel)
             await after(server, began)
+
+
+async def test_as_many_streams_as_may_be(tmp_path: Path) -> None:
+    """Opened at once, by a client that then says nothing on them; and again, on the next connection."""
+    fields = [b"\x40" + field for field in GET.split(b"\0")[1:]]
+    again = bytes(range(0xBD + len(fields), 0xBD, -1))
+    first = frame(HEADERS, 4, 1, b"".join(fields))
+    with watched(tmp_path, growth=STREAMS * STREAM_BYTES) as server:
+        async with grpc.aio.insecure_channel(server.server.target) as channel:
+            for _ in range(2):
+                async with crowd(server.server.grpc_port, 1) as [(reader, writer)]:
+                    writer.write(BEGIN + first)
+                    writer.writelines(frame(HEADERS, 4, stream, again) for stream in range(3, 2 * STREAMS + 3, 2))
+                    writer.write(frame(PING, 0, 0, b"all said"))
+                    async with asyncio.timeout(SECONDS):
+                        heard = await reader.readuntil(b"all said")
+                    assert heard.count(frame(RESET, 0, 2 * STREAMS + 1, struct.pack(">I", 7))) == 1
+                    assert heard.count(struct.pack(">I", 7)) == 1  # the one that was too many
+                    await canary(channel)
+                    print(f"HTTP/2: {STREAMS} streams: {server.growth >> 20} MiB grown, canary {server.longest:.2f} s")
 
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(512)
