@@ -17,6 +17,7 @@ CONNECTION_WINDOW: Final = 16 * 1024 * 1024  # bytes that a client may send on a
 TURN: Final = 64 * 1024  # bytes of small frames that are read before others have their turn
 MAX_STREAMS: Final = 100_000  # of a connection at once
 MAX_BLOCK: Final = 2 * MAX_LIST  # bytes of a header block, with nine for each of its frames
+MOST_HELD: Final = 256 * 1024 * 1024  # bytes that all streams hold of what came in; more are given up
 MAX_UNSENT: Final = 64 * 1024 * 1024  # bytes of answers that wait for a client to read; then it gets no new streams
 
 _SETTINGS_ACK: Final = frames.frame(frames.SETTINGS, frames.ACK, 0)
@@ -139,6 +140,7 @@ class Incoming(Outgoing, Generic[Request]):
             payload = _unpadded(payload)
         self._owed += size
         if self._owed >= CONNECTION_WINDOW // 2:
+            self._hold_less()
             self._write(frames.window_update(0, self._owed))
             self._owed = 0
         stream = self._streams.get(number)
@@ -159,6 +161,16 @@ class Incoming(Outgoing, Generic[Request]):
                 stream.received_all()
         elif size:  # which may be padding alone, and takes room in the window
             stream.received(payload)
+
+    def _hold_less(self) -> None:
+        """Give up the streams that hold most, where all of them hold too much."""
+        held = sum(stream.held() for stream in self._streams.values())
+        if held > MOST_HELD:
+            for stream in sorted(self._streams.values(), key=lambda stream: stream.held(), reverse=True):
+                if held <= MOST_HELD:
+                    break
+                held -= stream.held()
+                self.reset(stream.number, Code.ENHANCE_YOUR_CALM)
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
         if not number % 2:

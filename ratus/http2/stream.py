@@ -53,6 +53,10 @@ class Stream:
         """The client does not want it any more, or is lost; `closed` is set, and those who write know."""
         raise NotImplementedError
 
+    def held(self) -> int:
+        """The bytes that it keeps of what has come in, until more comes or somebody takes them."""
+        return 0
+
     def drain(self) -> None:
         """The server drains; the stream may go on."""
 

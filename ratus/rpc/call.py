@@ -147,6 +147,10 @@ class Call(Stream):
             # Whoever waits to write or to read learns of it first, and what could not be sent from the error.
             asyncio.get_running_loop().call_soon(task.cancel)
 
+    def held(self) -> int:
+        """The bytes of messages that wait, or are not whole."""
+        return self._held + len(self._partial or b"")
+
     def drain(self) -> None:
         """End a stream of which nothing has come yet; all others know by themselves when to end."""
         if self._method.streamed and not self._taken and not self._inbox:

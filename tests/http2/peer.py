@@ -65,6 +65,9 @@ class Noted(Stream):
     def gone(self) -> None:
         self.lost += 1
 
+    def held(self) -> int:
+        return sum(map(len, self.data))
+
 
 class Noting:
     """An application whose streams are noted."""

@@ -189,3 +189,21 @@ async def test_a_connection_that_is_lost_while_it_is_behind_reads_no_more() -> N
     peer.lose()
     await peer.hear()
     assert came == len(stream.data) < 10_000
+
+
+async def test_streams_that_hold_too_much_together_are_given_up_from_the_largest_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(incoming, "CONNECTION_WINDOW", 2000)
+    monkeypatch.setattr(incoming, "MOST_HELD", 10_000)
+    peer = await Peer().begun()
+    streams = {number: peer.open(number) for number in (1, 3, 5, 7)}
+    for number, size in ((1, 2500), (3, 3000), (5, 2000), (7, 2400)):
+        peer.say(data(number, bytes(size)))
+    assert not resets(await peer.hear())
+    peer.say(data(1, bytes(100)), data(5, bytes(1000)))  # the next look is at what was held before the last of it
+    heard = await peer.hear()
+    assert not resets(heard)
+    peer.say(data(7, bytes(1000)))
+    assert resets(await peer.hear()) == [(3, Code.ENHANCE_YOUR_CALM)]
+    assert [stream.lost for stream in streams.values()] == [0, 1, 0, 0]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ratus.config import Listen
-from ratus.http2 import frames, listener
+from ratus.http2 import frames, listener, outgoing
 from ratus.http2.frames import Code
 from ratus.http2.listener import Listener
 from ratus.http2.stream import Stream
@@ -108,21 +108,46 @@ async def test_a_client_that_opens_no_window_gets_nothing_more_and_then_all_in_o
         assert slow.data[number] == message
 
 
-async def test_tls(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+def contexts(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """How a server shows itself, and how a client trusts it."""
+    authority = Authority(directory)
     pair = authority.issue()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.cert, pair.key)
-    context.set_alpn_protocols(["h2"])
-    trusting = authority.context()
-    trusting.set_alpn_protocols(["h2"])
+    ours, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), authority.context()
+    ours.load_cert_chain(pair.cert, pair.key)
+    for context in (ours, trusting):
+        context.set_alpn_protocols(["h2"])
+    return ours, trusting
+
+
+async def test_tls(tmp_path: Path) -> None:
+    ours, trusting = contexts(tmp_path)
     large = bytes(range(256)) * 10_000
-    async with serve(context) as served, client(served.port, context=trusting) as one:
+    async with serve(ours) as served, client(served.port, context=trusting) as one:
         assert await echo(one, b"hello") == b"hello"
         assert await echo(one, large) == large
         await served.listener.drain(SECONDS)
         await one.until(lambda: one.lost)
         assert [goaway.last_stream_id for goaway in one.goaways] == [frames.LAST_STREAM, 3]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_flood_that_is_not_read_stops_and_goes_on_when_it_is(tls: bool, tmp_path: Path) -> None:
+    ours, trusting = contexts(tmp_path) if tls else (None, None)
+    count, ping = 500_000, frames.frame(frames.PING, 0, 0, b"12345678")
+    async with serve(ours) as served, crowd_of_one(served.port, trusting) as (reader, writer):
+        writer.write(BEGIN + ping * count + frames.frame(frames.PING, 0, 0, b"the last"))
+        await until(lambda: [c for c in served.listener._connections if c._choked])
+        [connection] = served.listener._connections
+        assert connection._transport.get_write_buffer_size() < 2 * outgoing.MAX_UNREAD
+        async with client(served.port, context=trusting) as other:
+            assert await echo(other, b"meanwhile") == b"meanwhile"
+        pong, answered, rest = frames.frame(frames.PING, frames.ACK, 0, b"12345678"), 0, b""
+        async with asyncio.timeout(SECONDS):
+            while b"the last" not in rest:
+                heard = rest + await reader.read(1 << 16)
+                answered += heard.count(pong)
+                rest = heard[heard.rfind(pong) + len(pong) :] if pong in heard else heard
+        assert answered == count
 
 
 async def test_a_drain_waits_for_streams_and_ends_them_after_its_time(served: Served) -> None:
@@ -226,13 +251,17 @@ async def test_a_client_that_does_not_read_the_reason_is_not_waited_for(
 
 
 @asynccontextmanager
-async def crowd_of_one(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def crowd_of_one(
+    port: int, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A client that reads nothing by itself, and takes little."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+    reader, writer = await asyncio.open_connection(
+        sock=sock, limit=4096, ssl=context, server_hostname="localhost" if context else None
+    )
     try:
         yield reader, writer
     finally:

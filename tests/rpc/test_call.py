@@ -73,6 +73,19 @@ async def test_messages_without_bytes_close_the_window_too() -> None:
     assert call._held == 0  # type: ignore[attr-defined]
 
 
+async def test_what_is_held_counts_messages_that_wait_and_what_has_come_of_the_next() -> None:
+    handling = Handling()
+    peer = await Peer(handling).begun()
+    peer.open(1)
+    [call] = handling.streams
+    assert call.held() == 0
+    peer.say(data(1, b"\0\0\0\x03\xe8" + bytes(1000) + b"\0\1\0\0\0" + bytes(3000)))
+    assert 4005 <= call.held() < 4205
+    handling.may_read.set()
+    await turns()
+    assert call.held() == 3005
+
+
 async def test_messages_stay_packed_until_they_are_taken() -> None:
     handling = Handling(b"gzip")
     peer = await Peer(handling).begun()
