@@ -126,6 +126,8 @@ class Call(Stream):
 
     def received_all(self) -> None:
         """Tell who reads."""
+        if self._deaf:
+            return
         if self._partial:
             self._refuse(grpc.StatusCode.INTERNAL, "the last message is incomplete")
         elif self._method.streamed:
@@ -157,6 +159,7 @@ class Call(Stream):
             self._accept(Draining("connect elsewhere"))
 
     def _no_longer_lingers(self, _: object) -> None:
+        self.task = self._reader = None  # whose errors know this call, which would wait for the garbage collector
         self.connection.lingers(-1)
 
     def _gather(self, data: bytes) -> None:

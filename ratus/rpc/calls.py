@@ -151,6 +151,7 @@ class Calls:
             assert task is not None
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            del task  # which would hold itself, by the error that it is cancelled with
             code = grpc.StatusCode.OK
             failure: RatusError | None = None
             answer = None

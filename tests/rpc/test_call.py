@@ -1,14 +1,22 @@
 """What a call holds of what a client sends, without a socket."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
 
 from ratus.errors import TooLarge
 from ratus.http2 import frames
 from ratus.http2.outgoing import STREAM_WINDOW
 from ratus.rpc.call import MAX_HELD, Call, Method, Request
+from ratus.rpc.calls import Calls
 from ratus.rpc.messages import ENCODINGS, Message
+from ratus.rpc.metrics import RPCMetrics
 from tests.http2.peer import Noting, Peer, data, of, turns
 
 
@@ -101,3 +109,37 @@ async def test_messages_stay_packed_until_they_are_taken() -> None:
     handling.may_read.set()
     await turns()
     assert list(map(len, handling.got)) == [10_000_000] * 3
+
+
+@pytest.mark.parametrize("how", ["reset", "deadline", "lost"])
+async def test_a_call_that_is_given_up_leaves_nothing_to_the_garbage_collector(how: str) -> None:
+    calls = Calls(RPCMetrics(CollectorRegistry()))
+    tasks: list[weakref.ref[Any]] = []
+
+    async def wait(requests: Any, context: Any) -> None:
+        tasks.append(weakref.ref(asyncio.current_task()))
+        async for _ in requests:
+            pass
+
+    handler = grpc.stream_stream_rpc_method_handler(wait, bytes, bytes)
+    calls.add_registered_method_handlers("x.X", {"Wait": handler})
+    peer = await Peer(calls).begun()
+    more = [(b"content-type", b"application/grpc")] + [(b"grpc-timeout", b"1m")] * (how == "deadline")
+    gc.collect()
+    gc.disable()
+    try:
+        peer.say(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, peer.block(b"/x.X/Wait", *more)))
+        async with asyncio.timeout(30):
+            while not tasks:
+                await turns()
+            if how == "reset":
+                peer.say(frames.rst_stream(1, frames.Code.CANCEL))
+            elif how == "lost":
+                peer.connection.abort()
+                peer.lose()
+            while peer.connection._streams or peer.connection._lingering:
+                await turns()
+            await turns()
+        assert tasks[0]() is None
+    finally:
+        gc.enable()
