@@ -138,8 +138,7 @@ class Call(Stream):
     def gone(self) -> None:
         """Stop the handler, unless it is to be finished."""
         self._stop_timer()
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_exception(StreamClosed())
+        self._wake()
         task = self.task
         if task is None or task.done():
             return

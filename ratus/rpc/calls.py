@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -26,6 +26,7 @@ from ratus.rpc.errors import code_of
 from ratus.rpc.messages import ENCODINGS, Message
 from ratus.rpc.metrics import Meter, RPCMetrics
 
+Failure = TypeVar("Failure", bound=BaseException)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs alone
 
 _OWN: Final = "ratus."
@@ -172,14 +173,12 @@ class Calls:
             except RatusError as error:
                 failure = _bare(error)
                 code = code_of(error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, StreamClosed) as error:
+                _bare(error)
                 code = _unwanted(call)
-                raise
+                return  # also when cancelled, or the task would keep the error with its frames, and these the call
             except Aborted as error:
                 code = error.code
-                return
-            except StreamClosed:
-                code = _unwanted(call)
                 return
             except Exception:
                 _logger.exception("a gRPC call failed")
@@ -229,8 +228,8 @@ def _decoded(message: bytes, parse: Callable[[bytes], Any]) -> Any:
         raise BadRequest(f"malformed message: {error}") from None
 
 
-def _bare(error: RatusError) -> RatusError:
-    """An error without the frames that it came through, which hold the request."""
+def _bare(error: Failure) -> Failure:
+    """An error without the frames that it came through, which hold the request and, in a ring, the error."""
     error.__context__ = None
     return error.with_traceback(None)
 

@@ -1,5 +1,7 @@
 """What happens around every call: malformed and oversized messages, faults, metrics."""
 
+import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -165,3 +167,24 @@ async def test_metrics(client: Any, registry: CollectorRegistry) -> None:
         # On a busy machine its time may be over before the server has seen it.
         assert (await fails(client.promises.ClaimTasks(claim, timeout=0.1))).code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await waiting(client, "other", 0)
+
+
+async def test_calls_that_have_ended_are_not_left_to_the_collector(client: Any) -> None:
+    poll = promises.PollRequest(topics=["t"])
+    claim = promises.ClaimTasksRequest(topic="t", wait={"seconds": 60})
+    gc.disable()
+    try:
+        work = client.promises.Work()
+        await work.write(promises.WorkRequest(start=poll))
+        calls = [work, client.promises.Poll(poll), client.promises.ClaimTasks(claim)]
+        await waiting(client, "t", len(calls))
+        for call in calls:
+            call.cancel()
+        await waiting(client, "t", 0)
+        await fails(client.promises.ClaimTasks(claim, timeout=0.1))
+        await fails(client.tasks.GetTask(tasks.GetTaskRequest(id="a")))
+        async with asyncio.timeout(30):
+            while any(isinstance(thing, Call) for thing in gc.get_objects()):
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
