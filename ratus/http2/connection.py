@@ -66,6 +66,12 @@ class Connection(Incoming[Request], asyncio.Protocol):
             return 0  # it is for us to listen
         return monotonic() - (self._heard if self.greeted else self._began)
 
+    def unanswered(self) -> float:
+        """Seconds for which the client has owed us the answer to a ping."""
+        if self._pinged is None or (self._stopped and not self._choked):
+            return 0
+        return monotonic() - self._pinged
+
     @property
     def closing(self) -> bool:
         """Nothing but what has been written is sent, and then it ends."""
@@ -73,8 +79,8 @@ class Connection(Incoming[Request], asyncio.Protocol):
 
     def ping(self) -> None:
         """Make a silent client say something."""
-        if not self._pinged and not self._closing:
-            self._pinged = True
+        if self._pinged is None and not self._closing:
+            self._pinged = monotonic()
             self._write(frames.frame(frames.PING, 0, 0, _ALIVE))
 
     def drain(self) -> None:

@@ -51,13 +51,13 @@ class Incoming(Controlled, Generic[Request]):
         self._owed = 0  # bytes that have come in since the client was last allowed more
         self.greeted = False  # the client speaks HTTP/2
         self._heard = monotonic()  # when something came in last
-        self._pinged = False  # since then
+        self._pinged: float | None = None  # when it was asked whether it is there, since then
 
     def data_received(self, data: bytes) -> None:
         """Read the frames that are complete."""
         if self._closing:
             return
-        self._heard, self._pinged = monotonic(), False
+        self._heard, self._pinged = monotonic(), None
         if self._unread:
             data = self._unread + data
         try:

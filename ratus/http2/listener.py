@@ -83,12 +83,15 @@ class Listener(Generic[Request]):
             self._tell(self._look_after)
 
     def _look_after(self, connection: Connection[Request]) -> None:
-        """Ask a silent client whether it is there, and end the connection if it is not."""
+        """Ask a silent client whether it is there, and end the connection if it is not.
+
+        It is asked first in any case: where the process stood still, silence tells nothing.
+        """
         silence = connection.silence()
         if not connection.greeted:
             if silence > self.handshake_timeout:
                 connection.abort()
-        elif silence > (KEEPALIVE_TIMEOUT if connection.closing else KEEPALIVE + KEEPALIVE_TIMEOUT):
+        elif (silence if connection.closing else connection.unanswered()) > KEEPALIVE_TIMEOUT:
             connection.abort()
         elif silence > KEEPALIVE:
             connection.ping()

@@ -177,7 +177,7 @@ async def test_calls_that_have_ended_are_not_left_to_the_collector(client: Any) 
         await fails(client.promises.ClaimTasks(claim, timeout=0.1))
         await fails(client.tasks.GetTask(tasks.GetTaskRequest(id="a")))
         async with asyncio.timeout(30):
-            while any(isinstance(thing, Call) for thing in gc.get_objects()):
+            while any(isinstance(thing, Call) for thing in gc.get_objects()):  # noqa: ASYNC110 (nothing tells of it)
                 await asyncio.sleep(0.01)
     finally:
         gc.enable()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import time
 from typing import Any
 
 import grpc
@@ -15,12 +16,13 @@ from prometheus_client import CollectorRegistry
 from ratus.config import Listen
 from ratus.core.service import Service
 from ratus.errors import StartError
+from ratus.http2 import listener
 from ratus.rpc.server import RPCServer
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
 from ratus.v1 import topic_service_pb2 as topics
 from ratus.v1.task_pb2 import Task
-from tests.rpc.serving import Client, Running, insert, waiting
+from tests.rpc.serving import Client, Running, insert, run_server, waiting
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -179,3 +181,19 @@ async def test_calls_that_outlast_the_grace_period_are_cancelled_and_waited_for(
         await call
     assert caught.value.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
     assert not caplog.records
+
+
+async def test_who_is_silent_while_the_server_stands_still_is_asked_first(
+    service: Service, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "KEEPALIVE", 0.5)
+    monkeypatch.setattr(listener, "KEEPALIVE_TIMEOUT", 1.0)
+    monkeypatch.setattr(listener, "_LOOK_INTERVAL", 0.1)
+    async with run_server(service, registry) as running, Client(running.target) as client:
+        poll = client.promises.Poll(promises.PollRequest(topics=["t"]))
+        await waiting(client, "t", 1)
+        time.sleep(2)  # noqa: ASYNC251  (nothing of the server runs)
+        await asyncio.sleep(0.3)
+        await insert(client, Task(id="1", topic="t"))
+        assert [task.id for task in (await poll.read()).tasks] == ["1"]
+        poll.cancel()
