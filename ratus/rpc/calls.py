@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
-from ratus.errors import BadRequest, Draining, Internal, RatusError
+from ratus.errors import BadRequest, Internal, RatusError
 from ratus.http2.errors import StreamClosed, StreamFault
 from ratus.http2.frames import Code
 from ratus.http2.headers import Headers, encode
@@ -52,14 +52,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Calls:
-    """The methods of one server: knows the calls under way, and refuses new ones once it drains."""
+    """The methods of one server, and the calls that are under way."""
 
     def __init__(self, metrics: RPCMetrics) -> None:
         self._metrics = metrics
         self._memory = Keeper()
         self._methods: dict[bytes, Method] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """What generated code calls first; the handlers in it come again."""
@@ -99,10 +98,6 @@ class Calls:
             return Refused(connection, number, request.refusal)
         return Call(connection, number, request.method, request)
 
-    def drain(self) -> None:
-        """Refuse new calls of our services with Draining."""
-        self._draining = True
-
     async def ended(self) -> None:
         """Stop what is still under way, once the grace period is over, and wait until nothing is."""
         for task in self._tasks:
@@ -130,7 +125,7 @@ class Calls:
         # A client that goes away does not stop what it has asked for, so that all that follows from it
         # (waking consumers, room in windows) is done too. A claim is stopped: it is for that client alone.
         finished = own and streams == (False, False) and not name.startswith(("Claim", "Get", "List"))
-        serve = self._serving(behaviour, meter, parse, None if streams[1] else serialize, refusable=own)
+        serve = self._serving(behaviour, meter, parse, None if streams[1] else serialize)
         return Method(serve, serialize, streamed=streams[0], finished=finished)
 
     def _serving(
@@ -139,8 +134,6 @@ class Calls:
         meter: Meter,
         parse: Callable[[bytes], Any],
         serialize: Callable[[Any], bytes] | None,
-        *,
-        refusable: bool,
     ) -> Callable[[Call, Message | None], Any]:
         """The coroutine function around a handler; with `serialize` its result is the answer."""
         tasks, memory = self._tasks, self._memory
@@ -157,8 +150,6 @@ class Calls:
             failure: RatusError | None = None
             answer = None
             try:
-                if refusable and self._draining:
-                    raise Draining("connect elsewhere")
                 request: Any
                 if message is None:
                     request = _Decoded(call, parse)

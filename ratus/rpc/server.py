@@ -82,13 +82,13 @@ class RPCServer:
         self._health.set_serving(serving)
 
     async def drain(self, grace: float) -> None:
-        """Say NOT_SERVING, refuse new calls, give those under way up to `grace` seconds, and stop.
+        """Say NOT_SERVING, tell clients to go elsewhere, give calls under way up to `grace` seconds, and stop.
 
-        The streams end when the core says that it drains. Returns when all handlers have returned, and what has come in
+        Calls that clients send before they know are served, so that no client sees an error; the streams end when the
+        core says that it drains. Returns when all handlers have returned, and what has come in
         on streams is carried out.
         """
         self._health.drain()
-        self._calls.drain()
         await self._listener.drain(grace)
         await self._calls.ended()
         await self._promises.ended(grace)

@@ -138,6 +138,28 @@ async def test_draining_ends_streams_and_waits_and_refuses_new_calls(running: Ru
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_drain_fails_no_call_that_was_sent_before_its_client_knew(
+    running: Running, service: Service, client: Any
+) -> None:
+    stopped = asyncio.Event()
+
+    async def call() -> None:
+        request = tasks.UpsertTaskRequest(task=Task(id="a", topic="t"))
+        await client.tasks.UpsertTask(request)
+        begun.release()
+        while not stopped.is_set():
+            await client.tasks.UpsertTask(request, wait_for_ready=True, timeout=60)
+
+    begun = asyncio.Semaphore(0)
+    callers = [asyncio.ensure_future(call()) for _ in range(16)]
+    for _ in callers:
+        await begun.acquire()
+    await running.stop(grace=60)
+    async with run_server(service, CollectorRegistry(), running.port):
+        stopped.set()
+        await asyncio.gather(*callers)
+
+
 async def test_calls_under_way_may_finish(running: Running, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go_on = asyncio.Event(), asyncio.Event()
     delete_topics = running.service.delete_topics
