@@ -28,7 +28,7 @@ def bind(face: str, listen: Listen) -> list[socket.socket]:
             raise failure
     except socket.gaierror as error:
         raise StartError(f"cannot serve {face} on {listen.address}: {error.strerror}") from None
-    except OSError as error:  # whose text the library may have added to
+    except OSError as error:  # whose text asyncio may have added to
         why = os.strerror(error.errno or 0)
         raise StartError(f"cannot serve {face} on {listen.address}: {why}") from None
     return sockets

@@ -1,7 +1,7 @@
 """Serves from several processes that share both ports: starts them, replaces those that die, and ends them in order.
 
-Workers are programs of their own, not forks, so that no gRPC object is ever carried over. Each holds on to this
-process by its standard input (see `ratus.orders`), which ends with this process however it dies.
+Workers are programs of their own, not forks, so that no event loop or driver is ever carried over. Each holds on to
+this process by its standard input (see `ratus.orders`), which ends with this process however it dies.
 """
 
 import asyncio

@@ -56,7 +56,8 @@ class Server:
         self.line = self.process.stdout.readline().rstrip("\n")
         if not re.match(r"ratus \S+ serves ", self.line):
             self.kill()
-            raise AssertionError(f"the server did not start: {self.line!r}\n{self._log.read_text()}")
+            ended = f"{self.line!r}, status {self.process.returncode}"
+            raise AssertionError(f"the server did not start: {ended}\n{self._log.read_text()}")
         return self
 
     def processes(self) -> list[psutil.Process]:

@@ -114,7 +114,7 @@ async def test_floods_of_large_messages(tmp_path: Path) -> None:
     expected = {
         largest: (grpc.StatusCode.INVALID_ARGUMENT, "bad request: "),
         beyond: (grpc.StatusCode.RESOURCE_EXHAUSTED, "too large: "),
-        huge: (grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+        huge: (grpc.StatusCode.RESOURCE_EXHAUSTED, "too large: "),
     }
     seen: Counter[str] = Counter()
     with watched(tmp_path, growth=TOGETHER * EACH * MOST) as server:
