@@ -38,26 +38,29 @@ class WorkStream:
 
     async def run(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         """Serve until the client has said all and got its answers, or the server drains; RatusError."""
-        first = await anext(requests, None)
-        if first is None:
+        start = await anext(requests, None)
+        if start is None:
             return
-        if first.WhichOneof("request") != "start":
+        if start.WhichOneof("request") != "start":
             raise BadRequest("the first message of a stream must be start", field="request")
-        request = wire.read_poll(first.start)
+        request = wire.read_poll(start.start)
         subscription = self._service.subscribe(request, notices=True)
         self._heartbeat = Heartbeat(request)
         deliver = asyncio.create_task(self._deliver(subscription))
         read = asyncio.create_task(self._read(requests, subscription))
         try:
-            await self._write(results=pb.WorkResults(sequence=first.sequence, status=batches.OK))
+            await self._write(results=pb.WorkResults(sequence=start.sequence, status=batches.OK))
             await asyncio.wait((deliver, read), return_when=asyncio.FIRST_COMPLETED)
-            if read.done():
+            first = read if read.done() else deliver
+            if first is read:
                 async with self._writing:  # so that it is not stopped in the middle of a message
                     deliver.cancel()
             subscription.close(unsent=self._unsent)
+            if first is deliver:
+                read.cancel()  # or a client that never stops would keep a server that drains until its patience ends
             while self._under_way:
                 await asyncio.wait(self._under_way)
-            (read if read.done() else deliver).result()
+            first.result()
         finally:
             deliver.cancel()
             read.cancel()
@@ -74,8 +77,11 @@ class WorkStream:
                 self._unsent = []
 
     async def _read(self, requests: AsyncIterator[pb.WorkRequest], subscription: Subscription) -> None:
-        async for request in requests:
-            await self._room.acquire()
+        while True:
+            await self._room.acquire()  # before it is read, so that what has been read is carried out
+            request = await anext(requests, None)
+            if request is None:
+                return
             # Tasks begin in the order of their creation and hand their entries to the storage before they first wait,
             # so what is of one kind is applied in the order that it was sent in.
             task = asyncio.create_task(self._serve(request, subscription))

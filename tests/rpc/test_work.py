@@ -1,6 +1,7 @@
 """Work: tasks and notices out, commits, extensions and releases in, on one stream."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from ratus.core.service import Service
+from ratus.rpc import batches
 from ratus.rpc.work import MAX_UNDER_WAY
 from ratus.v1 import promise_service_pb2 as promises
 from ratus.v1 import task_service_pb2 as tasks
@@ -253,6 +255,37 @@ async def test_a_drain_answers_what_is_under_way(client: Client, running: Runnin
     assert "service unavailable" in (caught.value.details() or "")
     await stopping
     assert (await service.get_task("1")).state == 2
+
+
+async def test_a_client_that_never_stops_does_not_hold_up_a_drain(
+    client: Client, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_now = batches.commit
+
+    async def commit_later(*given: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await commit_now(*given)
+
+    monkeypatch.setattr(batches, "commit", commit_later)
+    worker = await Worker(client).begin()
+    commit = commits(Task(id="1", nonce="n" * 16))
+
+    async def speak() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await worker.say(commit=commit)
+
+    async def listen() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while True:
+                await worker.read()
+
+    talk = asyncio.gather(speak(), listen())
+    while len(worker.results) < 10:  # noqa: ASYNC110 (the reader tells nobody)
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):  # far less than the grace period
+        await running.stop(grace=60)
+    await talk
 
 
 async def test_streams_that_end_leave_nothing_behind(client: Client) -> None:
