@@ -24,6 +24,7 @@ CONTRACT = frozenset(  # the errors that a server may answer with while somethin
         "STORAGE_UNAVAILABLE",
         "DRAINING",
         "TRANSPORT",
+        "WRITING",
     }
 )
 

@@ -61,16 +61,20 @@ def settle(span: Span, reason: str) -> None:
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The reason that the server gave, or TRANSPORT when the error is not from it."""
+    """The reason that the server gave, or TRANSPORT when the error is not from it.
+
+    WRITING is for a stream that ended while a message was being written: the client's library does not tell why then.
+    """
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             for detail in status_pb2.Status.FromString(value).details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info):
                     return str(info.reason)
+    if error.details() == LOST_WHILE_WRITING:
+        return "WRITING"
     transport = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-    lost = error.code() in transport or error.details() == LOST_WHILE_WRITING
-    return "TRANSPORT" if lost else f"{error.code().name}: {error.details()}"
+    return "TRANSPORT" if error.code() in transport else f"{error.code().name}: {error.details()}"
 
 
 async def reason_of_end(call: Any) -> str:

@@ -100,7 +100,7 @@ async def _drain(server: Server, streams: Sequence[str], history: History, repor
         [
             Finding("drain", "", f"the stream of {consumer} ended with {claim.span.error}")
             for consumer, claim in open_streams.items()
-            if claim.span.end > began and claim.span.error not in ("", "DRAINING")
+            if claim.span.end > began and claim.span.error not in ("", "DRAINING", "WRITING")
         ]
     )
     streaming = await resumed(history, streams, started, ANSWER_SECONDS)
