@@ -31,7 +31,7 @@ from ratus.errors import (
 DOMAIN: Final = "ratus"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 LOST_WHILE_WRITING: Final = "Internal error from Core"  # of our end: a message of a stream met a lost connection
-MAX_TEXT: Final = 1000  # characters; clients refuse trailers beyond 8 KiB, and the text travels twice
+MAX_TEXT: Final = 1000  # bytes; clients refuse trailers beyond 8 KiB, and the text travels twice
 
 _CODES: Final[dict[type[RatusError], grpc.StatusCode]] = {
     BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,12 +61,12 @@ def code_of(error: RatusError) -> grpc.StatusCode:
 
 def to_status(error: RatusError) -> status_pb2.Status:
     """The status that says what the error says."""
-    status = status_pb2.Status(code=_NUMBERS[code_of(error)], message=str(error)[:MAX_TEXT])
+    status = status_pb2.Status(code=_NUMBERS[code_of(error)], message=_short(str(error)))
     if not isinstance(error, ClientClosed):
         status.details.append(_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)))
     if isinstance(error, BadRequest) and error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field[:MAX_TEXT], description=error.description[:MAX_TEXT]
+            field=_short(error.field), description=_short(error.description)
         )
         status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     return status
@@ -116,6 +116,10 @@ def foreign(code: grpc.StatusCode, message: str) -> RatusError:
             return TooMany(message)
     _logger.error("unexpected gRPC status %s: %s", code.name, message)
     return Internal()
+
+
+def _short(text: str) -> str:
+    return text.encode()[:MAX_TEXT].decode(errors="ignore")  # no character is cut in two
 
 
 def _packed(message: Message) -> Any:

@@ -23,6 +23,7 @@ from ratus.errors import (
     Unavailable,
     Unsupported,
 )
+from ratus.rpc.call import status_block
 from ratus.rpc.errors import DETAILS_KEY, LOST_WHILE_WRITING, code_of, foreign, from_rpc_error, from_status, to_status
 
 TABLE = [
@@ -87,9 +88,13 @@ def test_kinds_that_are_not_in_the_table_have_a_code() -> None:
     assert code_of(RatusError()) == grpc.StatusCode.INTERNAL
 
 
-def test_texts_beyond_what_trailers_carry_are_cut() -> None:
-    status = to_status(BadRequest("x" * 5000, field="f" * 5000))
-    assert status.ByteSize() < 4000
+@pytest.mark.parametrize("character", ["x", "é", "🐀", "%"])
+def test_texts_beyond_what_trailers_carry_are_cut(character: str) -> None:
+    error = BadRequest(character * 5000, field=character * 5000)
+    status = to_status(error)
+    assert status.message.startswith("bad request: ")
+    assert str(error).startswith(status.message)
+    assert len(status_block(code_of(error), status.message, status.SerializeToString(), alone=True)) < 8000
 
 
 @pytest.mark.parametrize(
