@@ -1,9 +1,8 @@
 """One connection, from its beginning to its end."""
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from ratus.http2 import frames
 from ratus.http2.frames import Code
@@ -24,29 +23,32 @@ _SETTINGS: Final = frames.settings(
 _ALIVE: Final = b"alive..?"
 
 
+class Owner(Protocol[Request]):
+    """What knows the connections that are open."""
+
+    def opened(self, connection: "Connection[Request]") -> None:
+        """There is a new one."""
+
+    def lost(self, connection: "Connection[Request]") -> None:
+        """It is no more."""
+
+
 class Connection(Incoming[Request], asyncio.Protocol):
     """Serves one client.
 
-    `everyone` holds the connections that are open, this one among them while it is; `lost` is called when it is no
-    longer.
+    Its owner is told when it opens and when it is lost.
     """
 
-    def __init__(
-        self,
-        application: Application[Request],
-        everyone: set["Connection[Request]"],
-        lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, application: Application[Request], owner: "Owner[Request]") -> None:
         super().__init__(application)
-        self._everyone = everyone
-        self._lost = lost
+        self._owner = owner
         self._began = monotonic()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvloop's is no subclass
         """Begin."""
         self._transport = transport
-        self._everyone.add(self)
         transport.write(_SETTINGS)
+        self._owner.opened(self)
 
     def eof_received(self) -> None:
         """The client says no more; with that the connection ends."""
@@ -56,9 +58,8 @@ class Connection(Incoming[Request], asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End all streams."""
         self._closing = True
-        self._everyone.discard(self)
         self._lose_streams()
-        self._lost()
+        self._owner.lost(self)
 
     def silence(self) -> float:
         """Seconds since something came in, or, for a client that has yet to speak HTTP/2, since it might have."""

@@ -28,6 +28,7 @@ class Listener(Generic[Request]):
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
+        self._draining = False
 
     async def start(self, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
         """Serve, with TLS if there is a context, which agrees on h2."""
@@ -48,6 +49,7 @@ class Listener(Generic[Request]):
         """Listen no more, let what is under way end within `grace` seconds, and end all connections."""
         for server in self._servers:
             server.close()
+        self._draining = True
         self._tell(Connection.drain)
         await self._wait(min(_PATIENCE, grace))
         self._tell(Connection.refuse_more)
@@ -59,12 +61,20 @@ class Listener(Generic[Request]):
         if self._watch is not None:
             self._watch.cancel()
 
-    def _connect(self) -> Connection[Request]:
-        return Connection(self._application, self._connections, self._lost)
+    def opened(self, connection: Connection[Request]) -> None:
+        """Look after a connection, or end it if the system had accepted it when we began to drain."""
+        self._connections.add(connection)
+        if self._draining:
+            connection.drain()
 
-    def _lost(self) -> None:
+    def lost(self, connection: Connection[Request]) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def _connect(self) -> Connection[Request]:
+        return Connection(self._application, self)
 
     def _tell(self, what: Callable[[Connection[Request]], None]) -> None:
         for connection in list(self._connections):

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import time
+from datetime import timedelta
 
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
 from ratus.errors import Draining, StorageUnavailable, TooLarge, Unavailable
-from ratus.model import PageRequest, TaskInput
+from ratus.model import ClaimRequest, PageRequest, TaskInput
 from ratus.rpc.backend import RemoteBackend
 from ratus.rpc.connection import TIMEOUT
 from tests.rpc.serving import open_service, run_server
@@ -79,9 +80,9 @@ async def test_a_server_that_drains_says_so() -> None:
     async with open_service(registry) as service, run_server(service, registry) as running:
         backend = RemoteBackend(running.target)
         await backend.check_ready()
-        running.server._calls.drain()
+        running.service.drain()
         with pytest.raises(Draining, match=r"^service unavailable: connect elsewhere$"):
-            await backend.list_tasks("t", PageRequest())
+            await backend.claim_tasks(ClaimRequest(topic="t", wait=timedelta(minutes=1)))
         await backend.close()
 
 

@@ -151,14 +151,18 @@ class Peer:
         self.everyone: set[Any] = set()
         self.losses = 0
         self.transport = Transport()
-        self.connection: Connection[Any] = Connection(self.application, self.everyone, self._lost)
+        self.connection: Connection[Any] = Connection(self.application, self)
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
         self._encoder = hpack.Encoder()
         if begin:
             self.connection.data_received(begin)
 
-    def _lost(self) -> None:
+    def opened(self, connection: Connection[Any]) -> None:
+        self.everyone.add(connection)
+
+    def lost(self, connection: Connection[Any]) -> None:
+        self.everyone.discard(connection)
         self.losses += 1
 
     def block(self, path: bytes = b"/x", *more: tuple[bytes, bytes]) -> bytes:

@@ -13,13 +13,14 @@ import pytest
 
 from ratus.config import Listen
 from ratus.http2 import frames, listener, outgoing
+from ratus.http2.connection import Connection
 from ratus.http2.frames import Code
 from ratus.http2.listener import Listener
 from ratus.http2.stream import Stream
 from ratus.listening import bind
 from tests.certificates import Authority
 from tests.http2.client import SECONDS, Client, client
-from tests.http2.peer import BEGIN, END, HEAD, OPEN, Noted, Noting
+from tests.http2.peer import BEGIN, END, HEAD, OPEN, Noted, Noting, Transport
 
 
 class Echo(Noted):
@@ -182,6 +183,14 @@ async def test_a_drain_ends_clients_that_read_nothing(served: Served) -> None:
         async with asyncio.timeout(SECONDS):
             await served.listener.drain(0.1)
         assert not served.listener._connections
+
+
+async def test_a_connection_that_comes_in_while_a_drain_begins_is_ended(served: Served) -> None:
+    await served.listener.drain(0)
+    late = Connection(served.application, served.listener)
+    transport = Transport()
+    late.connection_made(transport)
+    assert transport.aborted
 
 
 async def test_a_silent_client_is_asked_and_ended(served: Served) -> None:
