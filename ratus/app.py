@@ -21,6 +21,7 @@ from gateway.protocol import Protocol
 from ratus.config import GRACE, GatewaySettings, Listen, MongoDBSettings, ServeSettings
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
+from ratus.ending import cancel
 from ratus.engines.base import Engine
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StartError, Unavailable
@@ -249,7 +250,7 @@ async def _background(work: Awaitable[None]) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            task.cancel()
+            await cancel(task)
 
 
 async def _await(work: Awaitable[None]) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ratus import times
+from ratus.ending import cancel
 from ratus.engines.base import Engine, Heard
 from ratus.errors import RatusError
 
@@ -86,9 +87,7 @@ class Neighbours:
                 await asyncio.sleep(_PAUSE)
             finally:
                 self._watched = False
-                watch.cancel()
-                silence.cancel()
-                await asyncio.wait({watch, silence})
+                await cancel(watch, silence)
 
     async def _silence(self) -> None:
         """Return once nobody has listened for a while."""

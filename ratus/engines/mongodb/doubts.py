@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
+from ratus.ending import cancel
 from ratus.engines.mongodb import errors
 from ratus.engines.mongodb.fallback import Collection
 from ratus.model import Grant
@@ -55,10 +56,7 @@ class Doubts:
 
     async def close(self) -> None:
         """Give up on what is not known yet; deadlines see to it."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await cancel(*self._tasks)
 
     async def _release(self, query: Mapping[str, Any], nonces: Sequence[str]) -> None:
         left, looks, delay = len(nonces), 0, _FIRST_DELAY

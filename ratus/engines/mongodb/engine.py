@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from pymongo.errors import PyMongoError
 
 from ratus.config import MongoDBSettings
+from ratus.ending import cancel
 from ratus.engines.base import Abandoned, Heard
 from ratus.engines.mongodb import changes, checks, documents, errors, indexes
 from ratus.engines.mongodb.claimed import Claimed
@@ -72,9 +73,7 @@ class MongoDBEngine:
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything."""
-        for indexing in filter(None, (self._indexing, self._request_indexing)):
-            indexing.cancel()
-            await asyncio.wait({indexing})
+        await cancel(*filter(None, (self._indexing, self._request_indexing)))
         for gatherer in (self._inserts, self._upserts, self._commits):
             await gatherer.close()
         if self._tasks:
