@@ -50,7 +50,7 @@ class Decoder(Generic[Read]):
     """Decodes the blocks of one connection, in their order, and keeps what `read` makes of them.
 
     A client that calls again and again sends the same few bytes, which mean the same as long as the table is what it
-    was. To decode them takes twenty times as long as to find them.
+    was. To decode them takes two hundred times as long as to find them.
     """
 
     def __init__(self, read: Callable[[Headers], Read]) -> None:
