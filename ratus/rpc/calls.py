@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
+from ratus.ending import cancel
 from ratus.errors import BadRequest, Internal, RatusError
 from ratus.http2.errors import StreamClosed, StreamFault
 from ratus.http2.frames import Code
@@ -100,10 +101,7 @@ class Calls:
 
     async def ended(self) -> None:
         """Stop what is still under way, once the grace period is over, and wait until nothing is."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await cancel(*self._tasks)
 
     def _method(self, service: str, name: str, handler: Handler) -> Method:
         streams = (handler.request_streaming, handler.response_streaming)

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from ratus.core.service import Service
+from ratus.ending import cancel
 from ratus.http2.errors import StreamClosed
 from ratus.model import Task
 from ratus.rpc import batches, wire
@@ -32,10 +33,7 @@ class PromiseServicer(promise_service_pb2_grpc.PromiseServiceServicer):
         """Wait until what has come in on streams is carried out, once they have ended; stop what takes longer."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await cancel(*late)
 
     async def ListPromises(self, request: pb.ListPromisesRequest, context: Context) -> pb.ListPromisesResponse:
         """A page of the promises of a topic, or of all."""
