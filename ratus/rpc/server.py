@@ -65,10 +65,10 @@ class RPCServer:
         self._promises = PromiseServicer(service)
         promise_service_pb2_grpc.add_PromiseServiceServicer_to_server(self._promises, calls)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerServicer(service), calls)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, calls)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, calls)  # type: ignore[no-untyped-call]  # no stubs
         names = (*_SERVICES, _HEALTH, reflection.SERVICE_NAME)
-        reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[no-untyped-call]
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, calls)  # type: ignore[no-untyped-call]
+        reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[no-untyped-call]  # no stubs
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, calls)  # type: ignore[no-untyped-call]  # no stubs
 
     async def start(self) -> int:
         """Listen and serve; the port, which the system chooses for port 0. Raises StartError if it is taken."""
