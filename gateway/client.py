@@ -30,7 +30,7 @@ class Waiting:
     async def scope(self) -> AsyncIterator[asyncio.Timeout]:
         """A block that `_end` cancels from outside; Draining if the server has."""
         if self._draining:
-            raise Draining("connect elsewhere")
+            raise Draining()
         async with asyncio.timeout(None) as scope:
             self._scopes.add(scope)
             try:
@@ -65,7 +65,7 @@ class Client:
         except TimeoutError:
             if not scope.expired():  # somebody else's
                 raise
-            raise (ClientClosed() if self.gone else Draining("connect elsewhere")) from None
+            raise (ClientClosed() if self.gone else Draining()) from None
         finally:
             if watcher is not None:
                 watcher.cancel()

@@ -27,10 +27,11 @@ class RatusError(Exception):
 
     kind: ClassVar[str] = "internal server error"
     reason: ClassVar[str] = "INTERNAL"
+    default: ClassVar[str] = ""  # the detail, unless one is given
     detail: str
 
     def __init__(self, detail: str = "") -> None:
-        self.detail = detail
+        self.detail = detail = detail or self.default
         super().__init__(f"{self.kind}: {detail}" if detail else self.kind)
 
 
@@ -67,10 +68,6 @@ class Conflict(RatusError):
     """The state of the task does not allow the call."""
 
     kind = "conflict"
-    default: ClassVar[str] = ""
-
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(detail or self.default)
 
 
 class TaskExists(Conflict):
@@ -138,6 +135,7 @@ class Draining(Unavailable):
     """The server shuts down."""
 
     reason = "DRAINING"
+    default = "connect elsewhere"
 
 
 class Internal(RatusError):

@@ -19,6 +19,7 @@ class Claimant:
         self._tasks: list[Task] = []
         self._reserved = 0
         self._looked = False  # a claim has found nothing for it, so that nothing is an answer
+        self._cut_short = False  # its wait was ended by a drain, so that nothing is no answer
         self._answer: asyncio.Future[list[Task]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -33,10 +34,10 @@ class Claimant:
         return [] if self._key else self._tasks
 
     def drain(self) -> None:
-        """End the wait with Draining, unless a claim is under way, which is answered."""
-        self._patient = False
+        """End the wait with Draining, unless a claim is under way that finds something."""
+        self._cut_short, self._patient = self._patient, False
         if not self._reserved and not self._answer.done():
-            self._answer.set_exception(Draining("connect elsewhere"))
+            self._answer.set_exception(Draining())
 
     async def answer(self) -> list[Task]:
         """Wait for the answer, or as long as the request says; a claim under way and the first one are waited for."""
@@ -79,7 +80,9 @@ class Claimant:
     def dry(self) -> None:
         """Answer with what there is, if the call does not wait."""
         self._looked = True
-        if self._tasks or not self._patient:
+        if self._cut_short and not self._tasks:
+            self.fail(Draining(), 0)
+        elif self._tasks or not self._patient:
             self._finish()
 
     def fail(self, error: RatusError, unused: int) -> None:

@@ -96,7 +96,7 @@ class Delivery:
 
     def _admit(self) -> None:
         if self._draining:
-            raise Draining("connect elsewhere")
+            raise Draining()
         if len(self._claimants) + len(self._subscriptions) >= MAX_WAITERS:
             raise TooMany(f"{MAX_WAITERS} calls and streams are waiting")
 

@@ -319,7 +319,7 @@ class Service:
     async def check_ready(self) -> None:
         """Return if calls can be served now; Draining, StorageUnavailable."""
         if self._draining:
-            raise Draining("connect elsewhere")
+            raise Draining()
         await self._engine.check()
 
     async def recover(self) -> None:

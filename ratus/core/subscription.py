@@ -58,7 +58,7 @@ class Subscription:
         try:
             while not self._ready:
                 if self._draining:
-                    raise Draining("connect elsewhere")
+                    raise Draining()
                 self._changed.clear()
                 self._window.expire(times.now())
                 if self._notices and self._window.lost:

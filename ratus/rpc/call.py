@@ -155,7 +155,7 @@ class Call(Stream):
     def drain(self) -> None:
         """End a stream of which nothing has come yet; all others know by themselves when to end."""
         if self._method.streamed and not self._taken and not self._inbox:
-            self._accept(Draining("connect elsewhere"))
+            self._accept(Draining())
 
     def _no_longer_lingers(self, _: object) -> None:
         self.task = self._reader = None  # whose errors know this call, which would wait for the garbage collector

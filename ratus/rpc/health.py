@@ -59,7 +59,7 @@ class Health(health_pb2_grpc.HealthServicer):
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 last = status
             elif self._draining:
-                raise Draining("connect elsewhere")
+                raise Draining()
             else:
                 await changed.wait()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import pytest
@@ -17,6 +17,8 @@ from ratus.errors import StorageUnavailable
 from ratus.model import ClaimRequest, Commit, Grant, Task, TaskInput
 
 T = TypeVar("T")
+MS = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
 
 
 class Engine(SQLiteEngine):

@@ -12,10 +12,9 @@ from ratus.core import alarm, delivery
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.model import PollRequest, TaskState
-from tests.core.conftest import Engine, claim, ids, insert, next_of, soon
+from tests.core.conftest import SECOND, Engine, claim, ids, insert, next_of, soon
 
 HOUR = timedelta(hours=1)
-SECOND = timedelta(seconds=1)
 CHECK = 0.02
 
 Set = Callable[[timedelta], None]

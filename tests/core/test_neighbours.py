@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,9 +15,7 @@ from ratus.engines.base import Heard
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import Commit, PollRequest, Promise
-from tests.core.conftest import claim, ids, insert, next_of, soon
-
-SECOND = timedelta(seconds=1)
+from tests.core.conftest import SECOND, claim, ids, insert, next_of, soon
 
 
 class SharedEngine(SQLiteEngine):

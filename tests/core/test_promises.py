@@ -14,10 +14,7 @@ from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.errors import BadRequest, NonceMismatch
 from ratus.model import Commit, Extension, Hold, PollRequest, Promise, TaskInput, TaskState
-from tests.core.conftest import Engine, claim, complete, ids, insert, next_of, quiet, soon
-
-MS = timedelta(milliseconds=1)
-SECOND = timedelta(seconds=1)
+from tests.core.conftest import MS, SECOND, Engine, claim, complete, ids, insert, next_of, quiet, soon
 
 
 @pytest.fixture

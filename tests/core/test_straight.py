@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 
 import pytest
 
@@ -10,9 +9,7 @@ from ratus.config import MAX_ANSWER_BYTES
 from ratus.core.service import Service
 from ratus.errors import Draining, StorageUnavailable
 from ratus.model import PollRequest, TaskState
-from tests.core.conftest import Engine, claim, ids, insert, next_of, quiet, soon
-
-SECOND = timedelta(seconds=1)
+from tests.core.conftest import SECOND, Engine, claim, ids, insert, next_of, quiet, soon
 
 
 @pytest.fixture(autouse=True)

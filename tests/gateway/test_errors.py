@@ -37,7 +37,7 @@ MAPPING: list[tuple[RatusError, int, str]] = [
     (ClientClosed(), 499, "client closed request"),
     (Unsupported("use mongodump"), 501, "not supported: use mongodump"),
     (StorageUnavailable("no primary"), 503, "service unavailable: no primary"),
-    (Draining(), 503, "service unavailable"),
+    (Draining(), 503, "service unavailable: connect elsewhere"),
 ]
 CALLS = [
     ("GET", "/topics", None),

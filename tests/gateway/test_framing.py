@@ -45,7 +45,7 @@ def test_a_payload_stays_in_its_line(payload: Any) -> None:
 
 
 def test_errors() -> None:
-    answer = errors.answer(Draining("connect elsewhere"))
+    answer = errors.answer(Draining())
     error = b'{"error":{"code":503,"message":"service unavailable: connect elsewhere"}}'
     assert ServerSentEvents().error(answer) == b"event: error\ndata: " + error + b"\n\n"
     assert JSONLines().error(answer) == error + b"\n"
