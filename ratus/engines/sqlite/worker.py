@@ -12,11 +12,10 @@ from ratus.engines.sqlite import groups
 from ratus.engines.sqlite.groups import Answer, Call, Operation
 from ratus.engines.sqlite.schema import Connection
 from ratus.gather import LONGEST_GATHERING, QUIET_TURNS
+from ratus.reply import Reply
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-# Who waits for an answer, and what takes it if nobody does any more.
-_Caller = tuple["asyncio.Future[Sequence[Any]]", Callable[[Sequence[Any]], None] | None]
 
 
 class Worker(ABC):
@@ -31,8 +30,8 @@ class Worker(ABC):
     def __init__(self, enough: int | None) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._enough = enough
-        self._gathered: list[tuple[Call, _Caller]] = []
-        self._passed_on: deque[_Caller] = deque()
+        self._gathered: list[tuple[Call, Reply[Sequence[Any]]]] = []
+        self._passed_on: deque[Reply[Sequence[Any]]] = deque()
         self._weight = 0  # of what is gathered
         self._gathering = False
         self._idle = asyncio.Event()
@@ -50,8 +49,8 @@ class Worker(ABC):
         The weight is the number of tasks, if that is not the number of entries. A caller that is cancelled does not
         stop the operation, whose results are then given to `abandoned`.
         """
-        future: asyncio.Future[Sequence[Out]] = self._loop.create_future()
-        self._gathered.append((Call(operation, entries), (future, abandoned)))
+        reply: Reply[Sequence[Out]] = Reply(self._loop, abandoned)
+        self._gathered.append((Call(operation, entries), reply))
         self._weight += weight or len(entries)
         self._idle.clear()
         if self._enough is not None and self._weight >= self._enough:
@@ -59,12 +58,7 @@ class Worker(ABC):
         elif not self._gathering:
             self._gathering = True
             self._gather(0, 0, self._loop.time() + LONGEST_GATHERING)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if abandoned is not None and not future.cancelled() and future.exception() is None:
-                abandoned(future.result())  # the answer came in the same moment
-            raise
+        return await reply.wait()
 
     async def close(self) -> None:
         """Run what waits, then close the connection."""
@@ -87,19 +81,12 @@ class Worker(ABC):
 
     def _pass_on_gathered(self) -> None:
         gathered, self._gathered, self._weight = self._gathered, [], 0
-        self._passed_on.extend([caller for _, caller in gathered])
+        self._passed_on.extend([reply for _, reply in gathered])
         self._pass_on([call for call, _ in gathered])
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
-            future, abandoned = self._passed_on.popleft()
-            if future.done():  # the caller was cancelled
-                if abandoned is not None and not isinstance(answer, BaseException):
-                    abandoned(answer)
-            elif isinstance(answer, BaseException):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            self._passed_on.popleft().give(answer)
         if not self._passed_on and not self._gathered:
             self._idle.set()
 
