@@ -1,7 +1,8 @@
 """The engines that the one suite runs on; a new engine only adds a name here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from ratus.engines.base import Engine
 from ratus.engines.mongodb import MongoDBEngine
 from ratus.engines.mongodb.fallback import Operation
 from ratus.engines.sqlite import SQLiteEngine
+from tests.engines.helpers import Fail
 from tests.engines.sharded import ShardedEngine
 from tests.mongod import Mongod
 
@@ -53,3 +55,14 @@ async def engine(closed_engine: Engine) -> AsyncIterator[Engine]:
         await closed_engine.indexed.wait()  # without its index a claim takes ties in any order
     yield closed_engine
     await closed_engine.close()
+
+
+@pytest.fixture
+def fail(mongod: Mongod, mongodb_settings: MongoDBSettings) -> Iterator[Fail]:
+    """Make commands of the engine fail."""
+
+    def fail(*commands: str, times: int = 1, skip: int = 0, **data: Any) -> None:
+        mongod.fail(commands, times=times, skip=skip, appName=mongodb_settings.database, **data)
+
+    yield fail
+    mongod.heal()

@@ -1,14 +1,17 @@
 """Short forms for what the suite says often."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from ratus import rules, times
+from ratus.config import MongoDBSettings
 from ratus.engines.base import Engine
+from ratus.engines.mongodb import MongoDBEngine
 from ratus.errors import RatusError
 from ratus.model import Commit, Grant, Hold, Task, raw
 
@@ -17,6 +20,9 @@ MS = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 ANY_SIZE = 2**40
+
+UNKNOWN = {"writeConcernError": {"code": 64, "errmsg": "applied, but nobody knows whether it lasts"}}
+Fail = Callable[..., None]  # makes commands of an engine fail
 
 
 def task(id: str, topic: str = "t", *, payload: Any = None, **fields: Any) -> Task:
@@ -85,3 +91,30 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 (nobody would tell)
             await asyncio.sleep(0.02)
+
+
+async def states(engine: Engine) -> dict[str, int]:
+    """The states of all tasks, by their ids."""
+    return {found.id: found.state for found in await engine.list_tasks("", "", 0, 1000)}
+
+
+async def until_pending(engine: Engine, count: int) -> None:
+    """Wait until so many tasks are pending."""
+
+    async def pending() -> bool:
+        return (await engine.get_stats("t", NOW)).pending == count
+
+    await until(pending)
+
+
+@asynccontextmanager
+async def opened(settings: MongoDBSettings) -> AsyncIterator[MongoDBEngine]:
+    """An engine with its indexes."""
+    engine = MongoDBEngine(settings)
+    await engine.open()
+    try:
+        if not settings.disable_index_creation:
+            await engine.indexed.wait()
+        yield engine
+    finally:
+        await engine.close()

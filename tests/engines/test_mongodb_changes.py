@@ -10,7 +10,7 @@ from ratus.config import MongoDBSettings
 from ratus.engines.mongodb import MongoDBEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import Commit
-from tests.engines.helpers import HOUR, MS, NOW, claim, commit, hold, insert, task
+from tests.engines.helpers import HOUR, MS, NOW, claim, commit, hold, insert, opened, task
 from tests.mongod import Mongod
 
 Heard = asyncio.Queue[tuple[str | None, datetime]]
@@ -19,11 +19,8 @@ Heard = asyncio.Queue[tuple[str | None, datetime]]
 @pytest.fixture
 async def engine(mongodb_settings: MongoDBSettings) -> AsyncIterator[MongoDBEngine]:
     """The engine that does something."""
-    engine = MongoDBEngine(mongodb_settings)
-    await engine.open()
-    await engine.indexed.wait()
-    yield engine
-    await engine.close()
+    async with opened(mongodb_settings) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +23,22 @@ from ratus.engines.mongodb.fallback import Operation
 from ratus.errors import TooLarge
 from ratus.model import Task
 from ratus.times import EPOCH, MAX_TIME
-from tests.engines.helpers import ANY_SIZE, HOUR, MS, NOW, claim, commit, grant, grants, hold, ids, insert, task, value
+from tests.engines.helpers import (
+    ANY_SIZE,
+    HOUR,
+    MS,
+    NOW,
+    claim,
+    commit,
+    grant,
+    grants,
+    hold,
+    ids,
+    insert,
+    opened,
+    task,
+    value,
+)
 from tests.mongod import Mongod
 
 NEW = {"_id": "1", "topic": "example", "state": 0, "nonce": "", "produced": NOW - HOUR, "scheduled": NOW}
@@ -52,19 +66,6 @@ def collection(mongodb_settings: MongoDBSettings) -> Iterator[Collection[dict[st
     """The collection as others see it."""
     with MongoClient[dict[str, Any]](mongodb_settings.uri, tz_aware=True, tzinfo=UTC) as client:
         yield client[mongodb_settings.database][mongodb_settings.collection]
-
-
-@asynccontextmanager
-async def opened(settings: MongoDBSettings) -> AsyncIterator[MongoDBEngine]:
-    """An engine with its indexes."""
-    engine = MongoDBEngine(settings)
-    await engine.open()
-    try:
-        if not settings.disable_index_creation:
-            await engine.indexed.wait()
-        yield engine
-    finally:
-        await engine.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from ratus.config import MongoDBSettings
 from ratus.engines.mongodb import MongoDBEngine
-from tests.engines.helpers import HOUR, MS, NOW, claim, commit, insert, task
+from tests.engines.helpers import HOUR, MS, NOW, claim, commit, insert, opened, task
 from tests.mongod import Mongod
 
 TASKS = 400  # a topic
@@ -20,22 +20,21 @@ NUMBER = "RECORD_STORE_FAST_COUNT"  # of all tasks, which is known
 @pytest.fixture
 async def engine(mongodb_settings: MongoDBSettings) -> AsyncIterator[MongoDBEngine]:
     """An engine with tasks in all states in many topics."""
-    engine = MongoDBEngine(mongodb_settings)
-    await engine.open()
-    await engine.indexed.wait()
-    states = {"nonce": "n", "consumed": NOW, "deadline": NOW + HOUR}
-    for topic in range(TOPICS):
-        for state in range(4):
-            given = states if state else {}
-            await insert(
-                engine,
-                *(
-                    task(f"{topic}-{state}-{n}", f"t{topic:02}", state=state, scheduled=NOW + (n - 50) * MS, **given)
-                    for n in range(TASKS // 4)
-                ),
-            )
-    yield engine
-    await engine.close()
+    async with opened(mongodb_settings) as engine:
+        states = {"nonce": "n", "consumed": NOW, "deadline": NOW + HOUR}
+        for topic in range(TOPICS):
+            for state in range(4):
+                given = states if state else {}
+                await insert(
+                    engine,
+                    *(
+                        task(
+                            f"{topic}-{state}-{n}", f"t{topic:02}", state=state, scheduled=NOW + (n - 50) * MS, **given
+                        )
+                        for n in range(TASKS // 4)
+                    ),
+                )
+        yield engine
 
 
 class Profile:
