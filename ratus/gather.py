@@ -1,6 +1,7 @@
 """Gathering: concurrent calls become one batch while the batch before them is under way, or the loop has more of them.
 
-There are no timers: an idle gatherer waits for no more than five turns of the event loop, some microseconds.
+There are no timers: an idle gatherer waits for no more than five turns of the event loop, some microseconds, and for
+none of them while entries come one at a time.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class Gatherer(Generic[Entry, Result]):
         self._weigh = weigh
         self._waiting: deque[tuple[Sequence[Entry], asyncio.Future[Sequence[Result]]]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._alone = True  # the last batch was one entry
 
     async def submit(self, entries: Sequence[Entry]) -> Sequence[Result]:
         """The results for these entries, in their order."""
@@ -65,11 +67,14 @@ class Gatherer(Generic[Entry, Result]):
     async def _work(self) -> None:
         try:
             while True:
-                await quiet(lambda: len(self._waiting), self._limit)
+                if not self._alone or len(self._waiting) > 1:
+                    await quiet(lambda: len(self._waiting), self._limit)
                 if not (calls := self._next()):
                     break
+                batch = [entry for entries, _ in calls for entry in entries]
+                self._alone = len(batch) == 1
                 try:
-                    results = await self._run([entry for entries, _ in calls for entry in entries])
+                    results = await self._run(batch)
                 except asyncio.CancelledError as error:
                     _fail(calls, error)
                     if self._worker is None or self._worker.cancelling():

@@ -54,8 +54,7 @@ class Delivery:
         A caller that is cancelled gets none: what was claimed for it is released.
         """
         self._admit()
-        waits = request.wait or self.waiting(request.topic)
-        if not waits and self._engine.merges_claims:
+        if not request.wait and not self.waiting(request.topic):
             return await self._claim_now(request, key)
         self._evict()
         claimer = self._claimer(request.topic)

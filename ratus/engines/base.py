@@ -21,7 +21,6 @@ class Engine(Protocol):
 
     name: str
     shared: bool  # whether other processes may change the tasks too
-    merges_claims: bool  # whether claims that come at the same time cost little more than one
 
     async def open(self) -> None:
         """Get ready; StartError if this can never work. Returns while a remote storage is still unreachable."""
@@ -58,7 +57,8 @@ class Engine(Protocol):
         Due is what is scheduled not after `consumed` of the first grant. Answers as many tasks as were due and
         grants were given; fewer once their payloads exceed `max_bytes`, but one always fits.
 
-        An engine that merges claims does not stop one whose caller is cancelled, and calls `abandoned` with its tasks.
+        Claims that come at the same time cost little more than one. One that has begun is not stopped for a caller that
+        is cancelled; `abandoned` is then called with its tasks.
         """
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:

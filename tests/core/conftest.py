@@ -22,9 +22,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Engine(SQLiteEngine):
-    """In memory; claims can be counted, held up and made to fail. They take turns, unless told otherwise."""
-
-    merges_claims = False
+    """In memory; claims can be counted, held up and made to fail."""
 
     def __init__(self) -> None:
         super().__init__(SQLiteSettings(path=None))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -27,9 +28,9 @@ async def test_a_claim_gets_up_to_its_limit_in_order(service: Service) -> None:
     assert ids(await claim(service, limit=1000)) == [f"{n:04}" for n in range(300, 500)]
 
 
-async def test_concurrent_claims_share_what_there_is(service: Service, engine: Engine) -> None:
+async def test_waiting_claims_share_what_there_is(service: Service, engine: Engine) -> None:
     await insert(service, *map(str, range(50)))
-    results = await asyncio.gather(*(claim(service) for _ in range(80)))
+    results = await asyncio.gather(*(claim(service, wait=MS) for _ in range(80)))
     assert sorted(int(task.id) for tasks in results for task in tasks) == list(range(50))
     assert Counter(map(len, results)) == {1: 50, 0: 30}
     assert engine.claims < 10  # gathered
@@ -38,14 +39,14 @@ async def test_concurrent_claims_share_what_there_is(service: Service, engine: E
 async def test_a_task_goes_to_whom_it_is_promised(service: Service, engine: Engine) -> None:
     engine.passed_over = 1
     await insert(service, "1")
-    first, second = await asyncio.gather(claim(service, consumer="first"), claim(service, consumer="second"))
+    first, second = await asyncio.gather(*(claim(service, consumer=name, wait=MS) for name in ("first", "second")))
     assert first == []
     assert [task.consumer for task in second] == ["second"]
 
 
 async def test_a_waiting_claim_wakes_for_an_insert(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []  # by now the other one waits
+    assert await claim(service, wait=MS) == []  # by now the other one waits
     await insert(service, "1")
     assert ids(await soon(waiting)) == ["1"]
 
@@ -127,14 +128,13 @@ async def test_a_cancelled_wait_takes_no_task(service: Service) -> None:
     assert ids(await claim(service)) == ["1"]
 
 
-@pytest.mark.parametrize("merges", [False, True])
+@pytest.mark.parametrize("wait", [None, 30 * SECOND])
 async def test_what_was_claimed_for_a_cancelled_call_is_released(
-    service: Service, engine: Engine, merges: bool
+    service: Service, engine: Engine, wait: timedelta | None
 ) -> None:
-    engine.merges_claims = merges
     await insert(service, "1")
     engine.gate = asyncio.Event()
-    waiting = asyncio.create_task(claim(service))
+    waiting = asyncio.create_task(claim(service, wait=wait))
     await engine.claimed.wait()
     waiting.cancel()
     await asyncio.wait([waiting])

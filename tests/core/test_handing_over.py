@@ -13,7 +13,7 @@ from tests.core.conftest import MS, SECOND, Engine, claim, complete, ids, insert
 async def test_a_waiting_consumer_gets_a_new_task_without_a_claim(service: Service, engine: Engine) -> None:
     stream = service.subscribe(PollRequest(topics=["t"], consumer="me", timeout=SECOND))
     listening = asyncio.create_task(stream.next())
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await service.get_topic_stats("t")  # by now the claimer knows that nothing is scheduled either
     before = engine.claims
     await insert(service, "1", payload=b'{"a":1}')

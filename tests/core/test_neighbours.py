@@ -15,14 +15,13 @@ from ratus.engines.base import Heard
 from ratus.engines.sqlite import SQLiteEngine
 from ratus.errors import StorageUnavailable
 from ratus.model import Commit, PollRequest, Promise
-from tests.core.conftest import SECOND, claim, ids, insert, next_of, soon
+from tests.core.conftest import MS, SECOND, claim, ids, insert, next_of, soon
 
 
 class SharedEngine(SQLiteEngine):
     """An engine in memory that says it is shared, and tells of changes if it is asked to."""
 
     shared = True
-    merges_claims = False
 
     def __init__(self) -> None:
         super().__init__(SQLiteSettings(path=None))
@@ -84,7 +83,7 @@ async def test_a_fault_ends_nothing(
     here, there = services
     engine.faults = 1
     waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
-    assert await claim(here) == []
+    assert await claim(here, wait=MS) == []
     await insert(there, "1")
     assert ids(await soon(waiting)) == ["1"]
     assert sum(record.exc_info is not None for record in caplog.records) == 1

@@ -1,4 +1,4 @@
-"""Claims that do not wait, on an engine that merges those that come at the same time."""
+"""Claims that do not wait, which go straight to the engine where nobody else waits."""
 
 import asyncio
 from collections import Counter
@@ -10,11 +10,6 @@ from ratus.core.service import Service
 from ratus.errors import Draining, StorageUnavailable
 from ratus.model import PollRequest, TaskState
 from tests.core.conftest import SECOND, Engine, claim, ids, insert, next_of, quiet, soon
-
-
-@pytest.fixture(autouse=True)
-def merging(engine: Engine) -> None:
-    engine.merges_claims = True
 
 
 async def test_they_share_what_there_is(service: Service, engine: Engine) -> None:

@@ -161,7 +161,7 @@ async def test_a_stream_survives_a_fault(
     assert sum(record.exc_info is not None for record in caplog.records) == 2
     engine.faults = 1
     with pytest.raises(Internal):
-        await claim(service)
+        await claim(service, wait=MS)
     assert await claim(service) == []
     stream.close()
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ratus.config import MongoDBSettings
+from ratus.engines.base import Abandoned
 from ratus.engines.mongodb import MongoDBEngine
 from ratus.engines.mongodb.fallback import Operation
 from ratus.errors import RatusError
@@ -33,9 +34,11 @@ class ShardedEngine(MongoDBEngine):
         finally:
             self._server.heal()
 
-    async def claim(self, topic: str, grants: Sequence[Grant], max_bytes: int) -> list[Task]:
+    async def claim(
+        self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
+    ) -> list[Task]:
         with self._refusing(Operation.CLAIM if len(grants) == 1 else Operation.CLAIMS):
-            return await super().claim(topic, grants, max_bytes)
+            return await super().claim(topic, grants, max_bytes, abandoned)
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
         with self._refusing(Operation.PROMISE):

@@ -71,6 +71,8 @@ class Commits:
         return await self._apply_together(commits, projection)
 
     async def _apply_singly(self, commits: Sequence[Commit], projection: Projection) -> list[Result]:
+        if len(commits) == 1:
+            return [await self._apply_one(commits[0], projection)]
         return await asyncio.gather(*(self._apply_one(commit, projection) for commit in commits))
 
     async def _apply_one(self, commit: Commit, projection: Projection) -> Result:

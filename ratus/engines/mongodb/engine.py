@@ -23,6 +23,7 @@ from ratus.engines.mongodb.floors import Floors
 from ratus.engines.mongodb.puts import Puts
 from ratus.engines.mongodb.queries import Queries
 from ratus.engines.mongodb.releases import Releases
+from ratus.engines.mongodb.turns import Turns
 from ratus.errors import RatusError, StorageUnavailable, Unsupported
 from ratus.gather import Gatherer
 from ratus.model import Check, Commit, Extension, Grant, Hold, Task, Topic, TopicStats
@@ -41,7 +42,6 @@ class MongoDBEngine:
 
     name = "mongodb"
     shared = True
-    merges_claims = False
 
     def __init__(self, settings: MongoDBSettings) -> None:
         self._settings = settings
@@ -61,6 +61,7 @@ class MongoDBEngine:
         self._queries = Queries(self._collection, self._counts)
         claimed = Claimed()
         self._claims = Claims(self._collection, self.fallbacks, self._doubts, claimed, self._floors)
+        self._turns = Turns(self._claims)
         self._releases = Releases(self._collection, self.fallbacks, claimed)
         puts = Puts(self._collection, self.fallbacks)
         self._inserts = Gatherer(_translated(self._floors.noting(puts.insert)))
@@ -78,7 +79,8 @@ class MongoDBEngine:
             await gatherer.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._claims.close()
+        await self._turns.close()
+        await self._claims.due.close()
         await self._doubts.close()
         await self._client.close()
 
@@ -112,9 +114,9 @@ class MongoDBEngine:
     async def claim(
         self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
     ) -> list[Task]:
-        """Give due tasks of a topic to the grants."""
-        assert abandoned is None  # it merges no claims
-        return await self._run(self._claims.claim(topic, grants, max_bytes)) if grants else []
+        """Give due tasks of a topic to the grants; gathered, and not stopped for a cancelled caller."""
+        with errors.translated():
+            return list(await self._turns.claim(topic, grants, max_bytes, abandoned)) if grants else []
 
     async def promise(self, id: str, grant: Grant, *, force: bool) -> Task:
         """Give the named task to the grant; NotFound, TaskNotPending."""
@@ -190,7 +192,7 @@ class MongoDBEngine:
 
     async def next_scheduled(self, topic: str) -> datetime | None:
         """The earliest `scheduled` of the pending tasks of a topic."""
-        return await self._run(self._claims.next_scheduled(topic))
+        return await self._run(self._claims.due.next_scheduled(topic))
 
     async def next_deadline(self) -> datetime | None:
         """The earliest deadline of all active tasks."""
@@ -245,7 +247,7 @@ class MongoDBEngine:
 
     async def _index(self) -> None:
         right = await _persistently(lambda: indexes.ensure(self._collection, self._settings.retention))
-        self._claims.hint = indexes.CLAIM_INDEX if indexes.CLAIM_INDEX in right else None
+        self._claims.due.hint = indexes.CLAIM_INDEX if indexes.CLAIM_INDEX in right else None
         self._counts.indexed = right >= indexes.COUNTED
         self.indexed.set()
 

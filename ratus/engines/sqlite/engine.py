@@ -32,7 +32,6 @@ class SQLiteEngine:
     """Tasks in one SQLite file, or in memory when the settings have no path."""
 
     shared = False
-    merges_claims = True
 
     def __init__(self, settings: SQLiteSettings, *, apart: bool = False) -> None:
         """With `apart` the writer of a file is a process of its own, else a thread of this one."""
