@@ -182,6 +182,7 @@ async def test_a_bug_in_the_writer_is_logged_and_fails_one_call(
     assert isinstance(error, RuntimeError)
     assert "no such column: nonsense" in str(error)
     assert "Traceback" in caplog.text
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["a call has failed"]
 
 
 async def test_the_writer_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class _ToServer(logging.Handler):
     def __init__(self, server: Server) -> None:
         super().__init__()
         self._server = server
+        self.setFormatter(logging.Formatter("%(message)s"))  # the rest is added by the server
 
     def emit(self, record: logging.LogRecord) -> None:
         self._server.send(Kind.LOG, protocol.encode_log(Log(record.name, record.levelno, self.format(record))))
