@@ -104,3 +104,27 @@ async def test_a_reader_keeps_the_journal_until_it_ends(engine: SQLiteEngine, tm
     reader.close()
     await write(engine, 16 * WAL_BYTES)
     assert journal(tmp_path) < longest + LONG
+
+
+def test_a_commit_that_a_checkpoint_meets_is_no_trouble(tmp_path: Path) -> None:
+    """The index of the journal cannot be read in the moment in which the writer changes its head."""
+    path = str(tmp_path / "q.db")
+    writer = schema.connect(path)
+    writer.execute("PRAGMA synchronous = OFF")
+    over = threading.Event()
+
+    def commit() -> None:
+        while not over.is_set():
+            writer.execute("INSERT INTO topic VALUES ('t', 0, 0, 0, 0) ON CONFLICT DO UPDATE SET pending = pending + 1")
+
+    committing = threading.Thread(target=commit)
+    committing.start()
+    try:
+        connection = checkpoints._connect(path)
+        for _ in range(3000):
+            checkpoints._checkpoint(connection)
+    finally:
+        over.set()
+        committing.join()
+        writer.close()
+    connection.close()
