@@ -7,7 +7,7 @@ from typing import Final
 
 import grpc
 
-from bench import batches, fill, unary
+from bench import batches, fill, raw, unary
 from bench.contenders import Contender, Run, Section, compare
 from bench.load.batches import many_topics
 from bench.results import Row
@@ -26,6 +26,7 @@ STORED: Final = [
     Section("Growth: batches of 100 with Poll, tasks stored", "full tasks/s"),
     Section("Growth: memory of the server after that", "MiB"),
 ]
+FLOOR: Final = Section("Growth: SQLite by itself in batches of 100, tasks stored", "full tasks/s")
 ALONE: Final = [Section(f"Growth: one {step} alone over gRPC, tasks stored, p50", "ms") for step in unary.ALONE_STEPS]
 OVER_TOPICS: Final = Section(f"Growth: topics, calls one by one, {unary.CALLERS} callers", "calls/s")
 PAYLOAD: Final = Section("Growth: payloads, batches of 100 or 16 MiB with Poll", "full tasks/s")
@@ -80,7 +81,12 @@ def measure_stored(bench: Bench) -> list[Row]:
         singles = [alone(engine, count) for engine in ENGINES for count in (bench.few, bench.stored)]
         # Alone first, as what goes through the batches stays in the store.
         rows = compare(ALONE, singles, bench.runs)
-        return [*compare(STORED, contenders, bench.runs), *rows]
+        rows = [*compare(STORED, contenders, bench.runs), *rows]
+    floors = [
+        raw.contender(bench, SQLITE, batches.BATCH, stored=count, against=bench.few)
+        for count in (bench.few, bench.stored)
+    ]
+    return [*rows, *compare([FLOOR], floors, bench.runs)]
 
 
 def stored(engine: str, count: int) -> str:

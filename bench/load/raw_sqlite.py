@@ -12,6 +12,8 @@ import apsw
 
 from bench.load.calls import PAYLOAD
 
+DAY = 86_400_000  # milliseconds
+FILL_KIB = 4 * 2**20  # of SQLite's cache; memory is taken as it is needed
 SCHEMA = """
 CREATE TABLE task (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, state INTEGER NOT NULL,
                    nonce TEXT NOT NULL, scheduled INTEGER NOT NULL, deadline INTEGER, payload TEXT) STRICT;
@@ -32,6 +34,18 @@ def connect(path: str) -> apsw.Connection:
         db.execute(SCHEMA)
         db.execute("PRAGMA user_version = 1")
     return db
+
+
+def fill(path: str, count: int) -> None:
+    """Store tasks with random ids in all states, none of which is due."""
+    db, payload, now = connect(path), PAYLOAD.decode(), int(time.time() * 1000)
+    # Without a journal, and each page written once, in the end.
+    for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = {-FILL_KIB}"):
+        db.execute(f"PRAGMA {pragma}")
+    rows = ((secrets.token_hex(8), number % 4, now + DAY, payload) for number in range(count))
+    with db:
+        db.executemany(f"{INSERT} (?, 'bench', ?, '', ?, ?)", rows)
+    db.close()
 
 
 def step(db: apsw.Connection, sql: str, bindings: tuple[object, ...]) -> list[tuple[str, str]]:
