@@ -1,11 +1,12 @@
 """Gathering of concurrent calls."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from ratus.gather import Gatherer
+from ratus import gather
+from ratus.gather import Gatherer, quiet
 
 
 class Runner:
@@ -112,3 +113,26 @@ async def test_close_waits_for_what_was_begun() -> None:
     await closing
     assert all(call.done() for call in calls)
     await gatherer.close()
+
+
+async def test_what_comes_alone_does_not_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = 0
+
+    async def counted(count: Callable[[], int], enough: int) -> None:
+        nonlocal waits
+        waits += 1
+        await quiet(count, enough)
+
+    monkeypatch.setattr(gather, "quiet", counted)
+    runner = Runner()
+    runner.release(10)
+    gatherer = Gatherer(runner.run)
+    for number in range(3):
+        await gatherer.submit([number])
+    assert waits == 0
+    await asyncio.gather(gatherer.submit([3]), gatherer.submit([4]))
+    assert waits > 0
+    await gatherer.submit([5])
+    waits = 0
+    await gatherer.submit([6])
+    assert waits == 0
