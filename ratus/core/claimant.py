@@ -35,7 +35,8 @@ class Claimant:
 
     def drain(self) -> None:
         """End the wait with Draining, unless a claim is under way that finds something."""
-        self._cut_short, self._patient = self._patient, False
+        self._cut_short |= self._patient
+        self._patient = False
         if not self._reserved and not self._answer.done():
             self._answer.set_exception(Draining())
 

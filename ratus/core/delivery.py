@@ -39,6 +39,7 @@ class Delivery:
         self._claimed = claimed
         self._claimers: dict[str, Claimer] = {}
         self._claimants: set[Claimant] = set()
+        self._claiming = 0  # calls that went straight to the engine
         self._subscriptions: set[Subscription] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -78,7 +79,11 @@ class Delivery:
             rules.grant(request.consumer, request.deadline, request.timeout, now, key) for _ in range(request.limit)
         ]
         abandoned = None if key else self._release_tasks  # what has a key is left for the repeat of the call
-        tasks = await self._engine.claim(request.topic, grants, MAX_ANSWER_BYTES, abandoned)
+        self._claiming += 1
+        try:
+            tasks = await self._engine.claim(request.topic, grants, MAX_ANSWER_BYTES, abandoned)
+        finally:
+            self._claiming -= 1
         self._claimed(tasks)
         fit = room_in_answer(tasks) if tasks else 0
         self._release_tasks(tasks[fit:])
@@ -96,7 +101,7 @@ class Delivery:
     def _admit(self) -> None:
         if self._draining:
             raise Draining()
-        if len(self._claimants) + len(self._subscriptions) >= MAX_WAITERS:
+        if self._claiming + len(self._claimants) + len(self._subscriptions) >= MAX_WAITERS:
             raise TooMany(f"{MAX_WAITERS} calls and streams are waiting")
 
     def _on_close(self, subscription: Subscription, holds: Sequence[Hold]) -> None:

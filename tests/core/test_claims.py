@@ -58,7 +58,7 @@ async def test_a_waiting_claim_wakes_for_what_becomes_pending(service: Service, 
     if how == "move":
         await service.commit_task(Commit(id="1", topic="elsewhere", state=0))
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     match how:
         case "commit":
             await service.commit_task(Commit(id="1", nonce=held.nonce, state=0))
@@ -80,7 +80,7 @@ async def test_a_waiting_claim_gets_a_task_at_its_time_and_not_before(
 ) -> None:
     monkeypatch.setattr(delivery, "_CLOCK_CHECK", 3600.0)  # so that nothing but the time of a task wakes
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await service.insert_tasks(
         [TaskInput(id=id, topic="t", defer=n * MS) for id, n in (("later", 200), ("sooner", 50))]
     )
@@ -97,7 +97,7 @@ async def test_a_scheduled_task_that_was_released_is_not_forgotten(
     monkeypatch.setattr(delivery, "_CLOCK_CHECK", 3600.0)
     await insert(service, "1", defer=150 * MS)
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await service.insert_promise(Promise(id="1"))  # before its time
     await service.delete_promise("1")
     [task] = await soon(waiting)
@@ -107,7 +107,7 @@ async def test_a_scheduled_task_that_was_released_is_not_forgotten(
 
 async def test_a_waiting_claim_of_many_is_answered_with_the_first(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, limit=10, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await insert(service, "1")
     assert ids(await soon(waiting)) == ["1"]
 
@@ -120,7 +120,7 @@ async def test_a_wait_ends_empty(service: Service) -> None:
 
 async def test_a_cancelled_wait_takes_no_task(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     waiting.cancel()
     await asyncio.wait([waiting])
     await insert(service, "1")
@@ -175,7 +175,7 @@ async def test_drain_ends_waits(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
     stream = service.subscribe(PollRequest(topics=["t"]))
     listening = asyncio.create_task(stream.next())
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     service.drain()
     for task in (waiting, listening):
         with pytest.raises(Draining):

@@ -12,7 +12,7 @@ from ratus.core import alarm, delivery
 from ratus.core.chores import run_chores
 from ratus.core.service import Service
 from ratus.model import PollRequest, TaskState
-from tests.core.conftest import SECOND, Engine, claim, ids, insert, next_of, soon
+from tests.core.conftest import MS, SECOND, Engine, claim, ids, insert, next_of, soon
 
 HOUR = timedelta(hours=1)
 CHECK = 0.02
@@ -38,14 +38,14 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
 async def test_a_task_whose_time_the_clock_jumps_over_is_handed_out(service: Service, set_clock: Set) -> None:
     await insert(service, "1", defer=HOUR)
     waiting = asyncio.create_task(claim(service, wait=60 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     set_clock(2 * HOUR)
     assert ids(await soon(waiting)) == ["1"]
 
 
 async def test_a_clock_that_was_wrong_for_a_moment_only_delays_nothing(service: Service, set_clock: Set) -> None:
     waiting = asyncio.create_task(claim(service, wait=60 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     set_clock(-HOUR)
     await insert(service, "1", scheduled=times.now() + HOUR)
     assert await service.get_topic("t")  # by now a timer is set for the wrong time
@@ -73,7 +73,7 @@ async def test_after_a_jump_back_new_tasks_are_handed_out_and_missed_deadlines_a
     await insert(service, "held")
     assert ids(await claim(service, timeout=HOUR)) == ["held"]
     waiting = asyncio.create_task(claim(service, wait=60 * SECOND, timeout=SECOND / 20))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     set_clock(timedelta(0))
     await insert(service, "new")
     assert ids(await soon(waiting)) == ["new"]
@@ -86,7 +86,7 @@ async def test_after_a_jump_back_new_tasks_are_handed_out_and_missed_deadlines_a
 async def test_nobody_works_for_a_clock_that_was_set(service: Service, engine: Engine, set_clock: Set) -> None:
     await insert(service, "1", defer=2 * HOUR)
     waiting = asyncio.create_task(claim(service, wait=60 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     before = engine.claims
     for ahead in (HOUR, -HOUR, timedelta(0)):
         set_clock(ahead)

@@ -49,13 +49,13 @@ async def test_a_task_that_exists_is_not_handed_over(service: Service) -> None:
     await insert(service, "1", "2", topic="other")
     stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=5))
     listening = asyncio.create_task(stream.next())
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await insert(service, "1", "3", "2", "4")
     assert ids(await soon(listening)) == ["3", "4"]
     assert (await service.get_task("1")).state == TaskState.PENDING
     stream.close()
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await insert(service, "1")
     await insert(service, "5")
     assert ids(await soon(waiting)) == ["5"]
@@ -64,7 +64,7 @@ async def test_a_task_that_exists_is_not_handed_over(service: Service) -> None:
 async def test_only_what_is_due_is_handed_over(service: Service) -> None:
     stream = service.subscribe(PollRequest(topics=["t"], max_in_flight=5))
     listening = asyncio.create_task(stream.next())
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await insert(service, "later", defer=100 * MS)
     assert (await service.get_task("later")).state == TaskState.PENDING
     await insert(service, "done", state=2)
@@ -78,7 +78,7 @@ async def test_only_what_is_due_is_handed_over(service: Service) -> None:
 
 async def test_a_cancelled_insert_is_handed_over_all_the_same(service: Service) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await service.get_topic_stats("t")
     inserting = asyncio.create_task(insert(service, "1"))
     await asyncio.sleep(0)  # the insert is on its way
@@ -90,7 +90,7 @@ async def test_a_cancelled_insert_is_handed_over_all_the_same(service: Service) 
 async def test_what_was_inserted_for_a_stream_that_has_gone_is_released(service: Service) -> None:
     stream = service.subscribe(PollRequest(topics=["t"]))
     listening = asyncio.create_task(stream.next())
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     inserting = asyncio.create_task(insert(service, "1"))
     await asyncio.sleep(0)
     listening.cancel()
@@ -101,7 +101,7 @@ async def test_what_was_inserted_for_a_stream_that_has_gone_is_released(service:
 
 async def test_an_insert_that_fails_leaves_nobody_waiting(service: Service, engine: Engine) -> None:
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     engine.insert_failures = 1
     with pytest.raises(StorageUnavailable):
         await insert(service, "1")  # stored, but its answer was lost
@@ -111,7 +111,7 @@ async def test_an_insert_that_fails_leaves_nobody_waiting(service: Service, engi
 
 async def test_a_task_that_comes_twice_in_a_batch_is_handed_over_once(service: Service) -> None:
     waiting = [asyncio.create_task(claim(service, wait=30 * SECOND)) for _ in range(2)]
-    assert await claim(service) == []
+    assert await claim(service, wait=MS) == []
     await service.get_topic_stats("t")
     await insert(service, "1", "1")
     done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

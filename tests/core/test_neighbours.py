@@ -72,7 +72,7 @@ async def services(engine: SharedEngine) -> AsyncIterator[list[Service]]:
 async def test_a_poll_finds_what_others_have_inserted(services: list[Service]) -> None:
     here, there = services
     waiting = asyncio.create_task(claim(here, wait=30 * SECOND))
-    assert await claim(here) == []
+    assert await claim(here, wait=MS) == []
     await insert(there, "1")
     assert ids(await soon(waiting)) == ["1"]
 

@@ -1,10 +1,11 @@
 """Claims that come at the same time, which engines run together."""
 
 import asyncio
+from collections.abc import Sequence
 
 from ratus.engines.base import Engine
 from ratus.model import Task, TaskState
-from tests.engines.helpers import ANY_SIZE, HOUR, MS, NOW, grants, ids, insert, task
+from tests.engines.helpers import ANY_SIZE, HOUR, MS, NOW, grants, hold, ids, insert, task
 
 
 async def claims(engine: Engine, *wanted: tuple[str, int], max_bytes: int = ANY_SIZE) -> list[list[str]]:
@@ -81,3 +82,21 @@ async def test_nothing_is_due(engine: Engine) -> None:
 async def test_payloads_that_leave_no_room_for_others_do_not_leave_them_without(engine: Engine) -> None:
     await insert(engine, *(task(str(number), payload="x" * 600) for number in range(4)))
     assert await claims(engine, ("t", 1), ("t", 2), ("t", 1), ("t", 1), max_bytes=1000) == [["0"], ["1"], ["2"], ["3"]]
+
+
+async def test_what_nobody_waits_for_can_be_released_while_the_engine_closes(closed_engine: Engine) -> None:
+    engine = closed_engine
+    await engine.open()
+    await insert(engine, task("1"))
+    released: list[asyncio.Task[list[str | None]]] = []
+
+    def release(tasks: Sequence[Task]) -> None:
+        released.append(asyncio.create_task(engine.release([hold(found) for found in tasks])))
+
+    call = asyncio.create_task(engine.claim("t", grants(1), ANY_SIZE, release))
+    for _ in range(3):  # it is under way by then, and an answer takes more turns of the loop
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
+    await engine.close()
+    assert [await each for each in released] == [["t"]]

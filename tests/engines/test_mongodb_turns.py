@@ -85,11 +85,11 @@ async def test_a_topic_whose_task_others_took_meanwhile_gets_the_next(
             return await update(*args, **kwargs)
 
         collection.update_many = overtaken
-        claimed = await claim_all(engine)
-    expected = {topic: f"{topic}: 0" for topic in TOPICS} | {TOPICS[3]: "topic 3: 1", TOPICS[5]: "topic 5: 1"}
-    assert [ids(tasks) for tasks in claimed] == [[expected[topic]] for topic in TOPICS]
-    for tasks in claimed:
-        assert await engine.get(tasks[0].id) == tasks[0]
+        claimed = await claim_all(engine, 2)
+    for topic, tasks in zip(TOPICS, claimed, strict=True):
+        first = 1 if topic in (TOPICS[3], TOPICS[5]) else 0
+        assert ids(tasks) == [f"{topic}: {number}" for number in (first, first + 1)]
+        assert [await engine.get(found.id) for found in tasks] == tasks
     assert (await engine.get("topic 5: 0")).state == TaskState.PENDING
 
 
@@ -103,11 +103,31 @@ async def test_a_server_that_cannot_unite_topics_is_asked_for_each(
     assert profile.commands() == ["findAndModify"] * len(TOPICS)
 
 
-async def test_large_tasks_are_claimed_topic_by_topic(engine: MongoDBEngine) -> None:
+async def test_large_tasks_are_claimed_topic_by_topic(
+    engine: MongoDBEngine, mongod: Mongod, mongodb_settings: MongoDBSettings
+) -> None:
     large = [task(f"{topic}: large", topic, payload="x" * 200_000, scheduled=NOW - HOUR) for topic in TOPICS]
     await insert(engine, *large)
     for expected in ("large", "0", "1", "2"):
         assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: {expected}"] for topic in TOPICS]
+    await insert(engine, *(task(f"{topic}: small", topic) for topic in TOPICS))
+    profile = Profile(mongod, mongodb_settings)
+    assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: small"] for topic in TOPICS]
+    assert sorted(profile.commands()) == ["aggregate", "q"]  # small ones are claimed together again
+
+
+async def test_what_is_below_the_floor_is_found_before_nothing_is_due(
+    engine: MongoDBEngine, mongodb_settings: MongoDBSettings
+) -> None:
+    for together in (["t"], ["t", "u"]):
+        assert await asyncio.gather(*(claim(engine, topic) for topic in together)) == [[] for _ in together]
+        async with opened(mongodb_settings) as other:
+            await insert(other, *(task(f"{topic}: early", topic, scheduled=NOW - HOUR) for topic in together))
+        await insert(engine, *(task(f"{topic}: late", topic) for topic in together))
+        claimed = await asyncio.gather(*(claim(engine, topic) for topic in together for _ in range(2)))
+        found = {id for tasks in claimed for id in ids(tasks)}
+        assert found == {f"{topic}: {name}" for topic in together for name in ("early", "late")}
+        await engine.delete_topics()
 
 
 @pytest.mark.parametrize(
@@ -195,6 +215,21 @@ async def test_few_share_a_turn_and_many_have_their_own(turns: Turns, held: Held
     held.end(4)
     results = await asyncio.gather(*calls)
     assert [len(tasks) for tasks in results] == [1, 2, 100, 3, 1, 1, 1, 20]
+    await turns.close()
+
+
+async def test_enough_topics_do_not_wait_for_others(turns: Turns, held: Held) -> None:
+    calls = [begin(turns, "first")]
+    await pause()
+    calls += [begin(turns, f"topic {number}") for number in range(40)]
+    await pause()
+    assert [len(wanted) for wanted in held.begun] == [1, 32]
+    held.end(0)
+    await pause()
+    assert [len(wanted) for wanted in held.begun] == [1, 32, 8]
+    held.end(1)
+    held.end(2)
+    await asyncio.gather(*calls)
     await turns.close()
 
 

@@ -122,7 +122,7 @@ def test_a_commit_that_a_checkpoint_meets_is_no_trouble(tmp_path: Path) -> None:
     try:
         connection = checkpoints._connect(path)
         for _ in range(3000):
-            checkpoints._checkpoint(connection)
+            checkpoints._checkpoint_beside(connection)
     finally:
         over.set()
         committing.join()

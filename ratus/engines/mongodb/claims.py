@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ _ECHOED: Final = 512 * 1024  # bytes of documents that a guard may repeat, so th
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is claimed of a topic: a task for each grant of those that are due by then, up to so many bytes of payload.
+    """What is claimed of a topic: a task for each grant of those that are due by then, up to some bytes of payload.
 
     One task always fits.
     """
@@ -107,6 +107,7 @@ class Claims:
             document = await self.due.from_floor(floor, by, modify)
         if document is None:
             return []
+        self.due.note_size(len(document.raw))
         task = documents.decode(document)
         floor.lift(task.scheduled, lowered)
         return [task]
@@ -157,14 +158,28 @@ class Claims:
                 return None
             for task in tasks:
                 taken[task.topic].append(task)
-        outcomes: list[Outcome | BaseException] = []
         for each, floor, seen in zip(wanted, floors, lowered, strict=True):
-            there, tasks = found[each.topic], taken[each.topic]
-            complete = len(tasks) == len(there)
-            if tasks and complete:
+            tasks = taken[each.topic]
+            if tasks and len(tasks) == len(found[each.topic]):
                 floor.lift(tasks[-1].scheduled, seen)
-            outcomes.append(Outcome(tasks, cut=not complete))  # others may have left some that are due
-        return outcomes
+        return await asyncio.gather(
+            *(self._completed(each, taken[each.topic], len(found[each.topic])) for each in wanted),
+            return_exceptions=True,
+        )
+
+    async def _completed(self, wanted: Wanted, tasks: list[Task], found: int) -> Outcome:
+        """What was taken of what was found; where others came between, what is due still is claimed by itself."""
+        if len(tasks) == found:
+            return Outcome(tasks)
+        used = {task.nonce for task in tasks}
+        left = [grant for grant in wanted.grants if grant.nonce not in used]
+        try:
+            more = await self._claim_topic(replace(wanted, grants=left))
+        except Exception:
+            if not tasks:
+                raise
+            return Outcome(tasks, cut=True)
+        return Outcome(sorted([*tasks, *more.tasks], key=lambda task: task.scheduled), more.cut)
 
     async def _take(
         self, where: Mapping[str, Any], found: Sequence[Found], grants: Sequence[Grant], attempt: Attempt

@@ -23,6 +23,8 @@ Found = tuple[RawBSONDocument, Task]  # the same task twice
 ORDER: Final = (("scheduled", 1),)
 _SPARE: Final = 1.5  # times as many documents are asked for as typical ones would fit
 _FEWEST: Final = 4  # documents that are asked for at once, however large they are
+_MEMORY: Final = 8  # documents that were read one by one, of which the typical one is made up
+_UNITED_AGAIN: Final = 300.0  # seconds after which a server is asked again for what it did not know
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Due:
         self._floors = floors
         self._looks: set[asyncio.Task[None]] = set()
         self._typical = 1024.0  # bytes of a document, as the last ones were
-        self._unites = True  # whether the server answers for several topics at once
+        self._unites_at = 0.0  # when the server is asked for several topics at once, on the monotonic clock
         self.hint: str | None = None  # the index that finds them, once it is known to be there
 
     async def close(self) -> None:
@@ -106,30 +108,31 @@ class Due:
     async def find_in_topics(
         self, limits: Mapping[str, int], now: datetime, max_bytes: int
     ) -> dict[str, list[Found]] | None:
-        """Due tasks of several topics, up to a number for each; None if that is more than can be read at once.
+        """Due tasks of several topics, up to a number for each; None if each has to be looked at by itself.
 
-        A topic of which nothing was found has none that is due.
+        So it has where there are more bytes of documents, on sharded clusters, whose updates may count what a shard has
+        left behind, and on servers that do not know how. A topic of which nothing was found has none that is due.
         """
-        if not self._unites or self._typical * sum(limits.values()) > max_bytes:
+        sharded = self._collection.database.client.topology_description.topology_type_name == "Sharded"
+        if sharded or time.monotonic() < self._unites_at or self._typical * len(limits) > max_bytes:
             return None
         try:
-            found = await self._read_topics(limits, now)
-            if below := {topic: limit for topic, limit in limits.items() if topic not in found}:
-                found |= await self._read_topics(below, now, below_floor=True)
+            found = await self._read_topics(limits, now, max_bytes)
+            below = {} if found is None else {topic: limit for topic, limit in limits.items() if topic not in found}
+            if found is None or not below:
+                return found
+            more = await self._read_topics(below, now, max_bytes, below_floor=True)
         except OperationFailure as error:
             if errors.is_unavailable(error):
                 raise
-            _log.info("MongoDB: from now on, a claim looks at one topic at a time: %s", errors.line(error))
-            self._unites = False
+            _log.info("MongoDB: claims look at one topic at a time for now: %s", errors.line(error))
+            self._unites_at = time.monotonic() + _UNITED_AGAIN
             return None
-        read = [each for tasks in found.values() for each in tasks]
-        if read:
-            self._typical = total_bytes(read) / len(read)
-        return found if total_bytes(read) <= max_bytes else None
+        return None if more is None else found | more
 
     async def _read_topics(
-        self, limits: Mapping[str, int], now: datetime, *, below_floor: bool = False
-    ) -> dict[str, list[Found]]:
+        self, limits: Mapping[str, int], now: datetime, max_bytes: int, *, below_floor: bool = False
+    ) -> dict[str, list[Found]] | None:
         """The same, without topics that have nothing from their floor on but may have something below it."""
         floors = {topic: self._floors.of(topic) for topic in limits}
         lowered = {topic: floor.lowered for topic, floor in floors.items()}
@@ -139,15 +142,27 @@ class Due:
             for topic, limit in limits.items()
         ]
         united = [{"$unionWith": {"coll": self._collection.name, "pipeline": part}} for part in parts[1:]]
-        size_of_reply = sum(limits.values()) + 1  # so that no further one is needed
+        at_once = self._at_once(sum(limits.values()), max_bytes)
 
-        async def read(hint: str | None) -> list[RawBSONDocument]:
-            options: dict[str, Any] = {"batchSize": size_of_reply} | ({} if hint is None else {"hint": hint})
-            return await (await self._collection.aggregate([*parts[0], *united], **options)).to_list()
+        async def read(hint: str | None) -> tuple[list[RawBSONDocument], int]:
+            options: dict[str, Any] = {"batchSize": at_once} | ({} if hint is None else {"hint": hint})
+            read, total = list[RawBSONDocument](), 0
+            async with await self._collection.aggregate([*parts[0], *united], **options) as cursor:
+                async for document in cursor:
+                    read.append(document)
+                    total += len(document.raw)
+                    if total > max_bytes:
+                        break
+            return read, total
 
         begin = time.monotonic()
+        read_documents, total = await self.hinted(read)
+        if read_documents:
+            self._typical = total / len(read_documents)
+        if total > max_bytes:
+            return None
         found: dict[str, list[Found]] = {}
-        for document in await self.hinted(read):
+        for document in read_documents:
             task = documents.decode(document)
             found.setdefault(task.topic, []).append((document, task))
         for topic, floor in floors.items():
@@ -163,10 +178,8 @@ class Due:
     ) -> tuple[list[Found], bool]:
         found: list[Found] = []
         cut = False
-        # As many at once as probably fit, and no more batches after the last one.
-        probable = max(_FEWEST, int(_SPARE * max_bytes / self._typical))
         async with self._collection.find(
-            query, sort=ORDER, limit=limit, batch_size=min(limit + 1, probable), hint=hint
+            query, sort=ORDER, limit=limit, batch_size=self._at_once(limit, max_bytes), hint=hint
         ) as cursor:
             async for document in cursor:
                 task = documents.decode(document)
@@ -178,6 +191,14 @@ class Due:
         if found:
             self._typical = total_bytes(found) / len(found)
         return found, cut
+
+    def _at_once(self, limit: int, max_bytes: int) -> int:
+        """As many documents as probably fit, and no more batches after the last one."""
+        return min(limit + 1, max(_FEWEST, int(_SPARE * max_bytes / self._typical)))
+
+    def note_size(self, size: int) -> None:
+        """A document was read that has so many bytes."""
+        self._typical += (size - self._typical) / _MEMORY
 
     async def hinted(self, query: Callable[[str | None], Awaitable[T]]) -> T:
         """Run a query with the hint, and without it for good once the index is not there any more."""

@@ -77,9 +77,10 @@ class MongoDBEngine:
         await cancel(*filter(None, (self._indexing, self._request_indexing)))
         for gatherer in (self._inserts, self._upserts, self._commits):
             await gatherer.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
         await self._turns.close()
+        await asyncio.sleep(0)  # in which what was claimed for nobody begins to be given back
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         await self._claims.due.close()
         await self._doubts.close()
         await self._client.close()

@@ -1,8 +1,8 @@
 """Claims take turns: one at a time on a topic, and those of few tasks on several topics together.
 
 What comes for a topic while a claim on it is under way shares the next one, so that claims of one process do not fight
-over the head of the queue. Claims of few tasks do so for all topics, because a command costs more than what it does. A
-claim of many tasks keeps no other topic waiting.
+over the head of the queue. Claims of few tasks do so for all topics, because a command costs more than what it does,
+unless there are enough of them for one more. A claim of many tasks keeps no other topic waiting.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ratus.engines.base import Abandoned
 from ratus.engines.mongodb.claims import Claims, Outcome, Wanted
+from ratus.errors import StorageUnavailable
 from ratus.gather import quiet
 from ratus.model import Grant, Task
 from ratus.reply import Reply
@@ -72,14 +73,14 @@ class Turns:
         self._lines: dict[str, _Line] = {}
         self._few: dict[_Line, None] = {}  # those of few that are not busy, in the order of their turns
         self._uniting = False  # somebody sees to them
-        self._alone = True  # the last claim on such was for one call
+        self._alone = True  # the last claim on such was for no more than one call
         self._arrived = 0
         self._running: set[asyncio.Task[object]] = set()
 
     async def claim(
         self, topic: str, grants: Sequence[Grant], max_bytes: int, abandoned: Abandoned | None = None
     ) -> Sequence[Task]:
-        """Give due tasks to the grants, earliest first; at least one, if there is one, however large it is.
+        """Give due tasks to the grants, earliest first: at least one if there is one, however large it is.
 
         A caller that is cancelled does not stop it; its tasks are then given to `abandoned`.
         """
@@ -108,6 +109,8 @@ class Turns:
         if not self._uniting:
             self._uniting = True
             self._start(self._run_few())
+        elif len(self._few) >= _UNITED:  # enough for a claim of their own, beside the one that is under way
+            self._start(self._run(self._next_few()))
 
     def _start(self, work: Coroutine[Any, Any, object]) -> None:
         running = asyncio.create_task(work)
@@ -120,12 +123,17 @@ class Turns:
             while self._few:
                 if not self._alone or len(self._few) > 1 or len(next(iter(self._few)).calls) > 1:
                     await quiet(lambda: self._arrived, self._arrived + _MANY)
-                lines = list(islice(self._few, _UNITED))
-                for line in lines:
-                    del self._few[line]
-                self._alone = await self._run(lines) <= 1
+                self._alone = await self._run(self._next_few()) <= 1
         finally:
             self._uniting = False
+
+    def _next_few(self) -> list[_Line]:
+        """Lines whose calls begin now."""
+        lines = list(islice(self._few, _UNITED))
+        for line in lines:
+            del self._few[line]
+            line.busy = True
+        return lines
 
     async def _run(self, lines: Sequence[_Line]) -> int:
         """Claim for lines; for how many calls."""
@@ -134,7 +142,9 @@ class Turns:
         outcomes: Iterator[Outcome | BaseException]
         try:
             outcomes = iter(await self._claims.claim(wanted) if wanted else [])
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the answer to every call)
+        except asyncio.CancelledError:  # nobody of us does that
+            outcomes = repeat(StorageUnavailable("the claim was cancelled"))
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it is the answer to every call)
             outcomes = repeat(error)
         for line, calls in begun:
             line.end(_answer(calls, next(outcomes)) if calls else [])
@@ -163,11 +173,14 @@ def _answer(calls: Sequence[_Call], outcome: Outcome | BaseException) -> list[_C
     if len(calls) == 1 and (outcome.tasks or not outcome.cut):
         calls[0].reply.give(outcome.tasks)
         return []
-    tasks = {task.nonce: task for task in outcome.tasks}
+    owners = {grant.nonce: index for index, call in enumerate(calls) for grant in call.grants}
+    portions: list[list[Task]] = [[] for _ in calls]
+    for task in outcome.tasks:
+        portions[owners[task.nonce]].append(task)
     again: list[_Call] = []
-    for call in calls:
-        portion = [tasks[grant.nonce] for grant in call.grants if grant.nonce in tasks]
-        if not portion and outcome.cut and call.reply.is_wanted:
+    for call, portion in zip(calls, portions, strict=True):
+        # That nothing is due is known only once a claim has found nothing.
+        if not portion and (outcome.cut or outcome.tasks) and call.reply.is_wanted:
             again.append(call)
         else:
             call.reply.give(portion)

@@ -101,7 +101,7 @@ class Checkpoints:
 
     def _prepare(self, connection: apsw.Connection) -> None:
         for _ in range(_PASSES):
-            moved = _checkpoint(connection)
+            moved = _checkpoint_beside(connection)
             os.fdatasync(self._descriptor)  # SQLite syncs it only when nothing is left
             if self._pages - moved < _LITTLE:
                 break
@@ -114,13 +114,17 @@ def _connect(path: str) -> apsw.Connection:
 
 
 def _checkpoint(connection: apsw.Connection) -> int:
-    """Move what can be moved without waiting for anybody; how many pages of the journal are in the database then.
+    """Move what can be moved without waiting for anybody; how many pages of the journal are in the database then."""
+    _, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return moved
 
-    None are known to be when a commit has the head of the journal's index in hand (one in a hundred, measured with
-    commits and checkpoints that never pause).
+
+def _checkpoint_beside(connection: apsw.Connection) -> int:
+    """The same beside the writer, a commit of which may have the head of the journal's index in hand.
+
+    Then none are known to be. That is one time in a hundred, measured with commits and checkpoints that never pause.
     """
     try:
-        _, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return _checkpoint(connection)
     except apsw.BusyError:
         return 0
-    return moved

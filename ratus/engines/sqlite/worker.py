@@ -62,7 +62,11 @@ class Worker(ABC):
 
     async def close(self) -> None:
         """Run what waits, then close the connection."""
-        await self._idle.wait()
+        idle = False
+        while not idle:
+            await self._idle.wait()
+            await asyncio.sleep(0)  # in which what was given to nobody is given back, by a call of its own
+            idle = self._idle.is_set()
 
     @abstractmethod
     def _pass_on(self, calls: list[Call]) -> None:
