@@ -255,6 +255,11 @@ def check_page(page: PageRequest, limits: Limits) -> PageRequest:
     return PageRequest(limit=page.limit or min(DEFAULT_PAGE, limits.page_limit), offset=page.offset, token=page.token)
 
 
+def stamped(grant: Grant, task: Task) -> Grant:
+    """The grant, made no earlier than its task was due: calls that share a claim share the time of the last one."""
+    return grant if task.scheduled <= grant.consumed else msgspec.structs.replace(grant, consumed=task.scheduled)
+
+
 def claimed(task: Task, grant: Grant) -> Task:
     """The task once a promise has been made on it."""
     return msgspec.structs.replace(

@@ -74,6 +74,18 @@ async def test_a_later_claim_gets_what_has_become_due_before_it(engine: Engine) 
     assert [ids(tasks) for tasks in results] == [["0"], ["1"]]
 
 
+async def test_no_promise_is_made_before_its_task_was_due(engine: Engine) -> None:
+    """Whichever call gets it, of those that share a claim."""
+    await insert(engine, *(task(topic, topic, scheduled=NOW + MS) for topic in "tuv"))
+    calls = [("t", NOW), ("t", NOW + MS), ("u", NOW), ("v", NOW), ("v", NOW + 3 * MS)]
+    results = await asyncio.gather(*(engine.claim(topic, grants(1, now), ANY_SIZE) for topic, now in calls))
+    for found in [found for tasks in results for found in tasks]:
+        assert found.consumed is not None
+        assert found.consumed >= found.scheduled
+        assert await engine.get(found.id) == found
+    assert {"t", "v"} <= {found.id for tasks in results for found in tasks}
+
+
 async def test_nothing_is_due(engine: Engine) -> None:
     await insert(engine, task("later", scheduled=NOW + HOUR))
     assert await claims(engine, ("t", 1), ("t", 5), ("t", 1)) == [[], [], []]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from bson.raw_bson import RawBSONDocument
+from msgspec import structs
 from pymongo.errors import OperationFailure
 
 from ratus import rules
@@ -190,6 +191,7 @@ class Claims:
         """
         if self._fallbacks.active(Operation.CLAIMS):
             return None
+        grants = [rules.stamped(grant, task) for grant, (_, task) in zip(grants, found, strict=True)]
         ids = [task.id for _, task in found]
         query = {**where, "_id": {"$in": ids}}
         as_found = total_bytes(found) <= _ECHOED
@@ -210,7 +212,8 @@ class Claims:
     async def _take_singly(self, wanted: Wanted, grants: Sequence[Grant], attempt: Attempt) -> list[Task]:
         tasks: list[Task] = []
         for grant in grants:
-            tasks += await self._claim_one(wanted.topic, grant, wanted.by)
+            late = structs.replace(grant, consumed=wanted.by)  # so that it is not made before its task was due
+            tasks += await self._claim_one(wanted.topic, late, wanted.by)
             attempt.written = attempt.written or bool(tasks)
         return tasks
 

@@ -108,7 +108,8 @@ def _merged(claims: Sequence[Claim]) -> Claim:
 
 def _claim(db: Connection, claim: Claim) -> list[Task]:
     found = _first_due(db, claim) if len(claim.grants) == 1 else _next_due(db, claim)
-    return give(db, list(zip(found, claim.grants, strict=False)))
+    pairs = zip(found, claim.grants, strict=False)
+    return give(db, [(stored, rules.stamped(grant, stored.task)) for stored, grant in pairs])
 
 
 def _first_due(db: Connection, claim: Claim) -> list[Stored]:
@@ -120,7 +121,7 @@ def _first_due(db: Connection, claim: Claim) -> list[Stored]:
 
 def _next_due(db: Connection, claim: Claim) -> list[Stored]:
     """The due tasks for a claim in their order."""
-    now = to_ms(claim.grants[0].consumed)
+    now = to_ms(max(grant.consumed for grant in claim.grants))
     due = (
         "SELECT task.* FROM (SELECT seq, row_number() OVER w AS place, "
         f"sum(coalesce(octet_length(payload), 0)) OVER w AS bytes FROM {_DUE} "
