@@ -54,7 +54,8 @@ class Engine(Protocol):
     ) -> list[Task]:
         """Give the due pending tasks of a topic with the earliest `scheduled` to the grants, in order.
 
-        Due is what is scheduled not after `consumed` of the first grant. Answers as many tasks as were due and
+        Due is what is scheduled not after `consumed` of the first grant, or of another call that shares the claim; then
+        the promise is made when the task was due. Answers as many tasks as were due and
         grants were given; fewer once their payloads exceed `max_bytes`, but one always fits.
 
         Claims that come at the same time cost little more than one. One that has begun is not stopped for a caller that
