@@ -180,7 +180,8 @@ async def test_a_worker_that_is_killed_loses_nothing_and_is_replaced(
             for consumer in consumers:
                 consumer.cancel()
             await asyncio.wait(consumers)
-            # The other ones may not have noticed yet that theirs was the worker that has gone.
+            # This client does not retry, so it connects only when the killed worker can be reached no more.
+            await asyncio.to_thread(killed.wait, SECONDS)
             reader = await stack.enter_async_context(Client(server.target, APART))
             for id in ids:
                 task = (await reader.tasks.GetTask(tasks.GetTaskRequest(id=id))).task
