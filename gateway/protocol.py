@@ -6,7 +6,8 @@ each packet for a client on the same machine may put the client in our place on 
 that are ready in the same turn of the event loop are written one right after the other.
 
 uvicorn itself takes heads without end, waits for the rest of a request without end, and answers garbage at once, in
-the place of the answer to a request before it that is still being served.
+the place of the answer to a request before it that is still being served. It ends connections that are not used for
+five seconds, sometimes just when their client sends the next request, whose fate is then unknown to it.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ _holding_on: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, list["Protocol"]
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which lets applications write whole answers."""
 
+    idle: ClassVar[int] = 120  # seconds between two requests; longer than clients keep what they do not use
     patience: ClassVar[float] = 15.0  # seconds between two looks at a request that is not here yet
     pace: ClassVar[int] = 3600  # bytes that must have come between two looks
 
@@ -49,6 +51,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, and look at the pace from time to time."""
         super().connection_made(transport)
+        self.timeout_keep_alive = self.idle
         self._holding = _holding_on.setdefault(self.loop, [])
         self._look = self.loop.call_later(self.patience, self._check_pace)
 
@@ -142,7 +145,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         self.flow.resume_reading()
         self.transport.write_eof()
-        self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+        self.loop.call_later(self.patience, self.transport.close)
 
     def shutdown(self) -> None:
         """End the connection once the request that is served has its answer."""

@@ -15,8 +15,16 @@ SPARE_FILES = 200  # of a process, beside its connections
 IMPATIENT = """
 from gateway.protocol import Protocol
 from ratus.http2.listener import Listener
-Protocol.patience = 1.0
-Listener.handshake_timeout = 2.0
+Protocol.patience = 2.0
+Listener.handshake_timeout = 3.0
+from ratus.cli import main
+main()
+"""
+
+# One that has more patience, with clients that take their turns by the thousand.
+PATIENT = """
+from gateway.protocol import Protocol
+Protocol.patience = Protocol.idle = 600
 from ratus.cli import main
 main()
 """

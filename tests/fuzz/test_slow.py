@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.fuzz.crowds import IMPATIENT, SECONDS, allowed, come_back, come_to, crowd, files, statuses, trickle
+from tests.fuzz.crowds import IMPATIENT, PATIENT, SECONDS, allowed, come_back, come_to, crowd, files, statuses, trickle
 from tests.fuzz.watching import LONG, watched
 
 HEAD = b"POST /v1/topics/t/tasks/slow HTTP/1.1\r\nHost: x\r\n"
@@ -37,7 +37,8 @@ async def test_connections_that_do_not_get_on_are_ended(tmp_path: Path) -> None:
 
 async def test_thousands_of_connections(tmp_path: Path) -> None:
     count = allowed(8000 if LONG else 2400) // 4
-    with watched(tmp_path, growth=4 * count * CONNECTION_BYTES) as server:
+    program = None if LONG else (sys.executable, "-c", PATIENT)
+    with watched(tmp_path, program=program, growth=4 * count * CONNECTION_BYTES) as server:
         before = files(server.process)
         async with (
             crowd(server.server.port, count) as idle,

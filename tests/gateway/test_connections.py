@@ -15,7 +15,8 @@ GET = b"GET /v1/topics HTTP/1.1\r\nHost: x\r\n\r\n"
 class Impatient(Protocol):
     """Looks often."""
 
-    patience = 0.1
+    idle = 1
+    patience = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,12 @@ def test_a_request_that_does_not_get_on_is_ended(rest: Rest, begin: bytes) -> No
         connection.sendall(begin)
         assert to_the_end(connection) == b""
     assert rest("GET", "/v1/topics//tasks/slow").status == 404
+
+
+def test_a_connection_that_is_not_used_is_ended(rest: Rest) -> None:
+    with rest.connect() as connection:
+        connection.sendall(GET)
+        assert to_the_end(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_who_has_gone_is_not_waited_for_behind_a_second_request(rest: Rest) -> None:
