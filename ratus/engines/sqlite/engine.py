@@ -24,7 +24,7 @@ from ratus.times import MILLISECOND, from_ms, to_ms
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_LOCK_PATIENCE: Final = 2.0  # seconds that a start waits for the lock of a file
+_LOCK_PATIENCE: Final = 5.0  # seconds that a start waits for the lock of a file
 _LOCK_PAUSE: Final = 0.02  # seconds between tries
 
 
@@ -250,7 +250,7 @@ class SQLiteEngine:
 def _lock(path: str) -> int:
     """Take the lock of a queue file, which ends with the process; StartError if another process has it for long.
 
-    The writer of a server that was killed ends a moment after it.
+    The writer of a server that was killed ends a moment after it, when the disk has what it was told.
     """
     try:
         descriptor = os.open(schema.lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
