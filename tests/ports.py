@@ -1,5 +1,6 @@
 """Ports for the servers that tests start."""
 
+import contextlib
 import errno
 import random
 import socket
@@ -16,6 +17,19 @@ def free_port() -> int:
     """A TCP port that nobody listens on, nor holds."""
     with _bound() as probe:
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones."""
+    with contextlib.ExitStack() as stack:
+        return [stack.enter_context(_bound()).getsockname()[1] for _ in range(count)]
+
+
+def port_args(**taken: int) -> list[str]:
+    """Arguments for the two ports of a server: `port` and `grpc_port`, free where they are not given."""
+    port, grpc_port = free_ports(2)
+    numbers = {"port": port, "grpc_port": grpc_port, **taken}
+    return [part for name, number in numbers.items() for part in (f"--{name.replace('_', '-')}", str(number))]
 
 
 def held_port(owner: object) -> int:

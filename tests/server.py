@@ -1,5 +1,6 @@
 """A real `ratus` process for tests and benches."""
 
+import contextlib
 import os
 import re
 import signal
@@ -71,9 +72,11 @@ class Server:
         return self.wait()
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, and wait for the writer of a file, which ends when it has written what it was told."""
+        writers = self.processes()[1:] if self.process.poll() is None else []
         self.process.kill()
         self.wait()
+        psutil.wait_procs(writers, STOP_SECONDS)
 
     def wait(self) -> int:
         """Wait for the end; the exit status."""
@@ -95,6 +98,16 @@ class Server:
             self.stop()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+def insist(process: subprocess.Popen[str]) -> None:
+    """Tell a process to end until it has, since signals that come close together may be taken for one."""
+    for _ in range(STOP_SECONDS):
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=1)
+            return
+    raise AssertionError("the process does not end")
 
 
 def run(*args: str, timeout: float = 30, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

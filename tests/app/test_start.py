@@ -10,7 +10,7 @@ import pytest
 import ratus
 from tests.app.conftest import Start
 from tests.mongod import Mongod
-from tests.ports import free_port
+from tests.ports import free_port, port_args
 from tests.server import Server, run
 
 
@@ -77,13 +77,11 @@ def test_the_password_of_the_database_is_not_shown(start: Start) -> None:
     assert "collection ratus.tasks on 127.0.0.1:" in server.line
 
 
-@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+@pytest.mark.parametrize("option", ["port", "grpc_port"])
 def test_a_port_that_is_taken(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = {"--port": str(free_port()), "--grpc-port": str(free_port()), option: str(port)}
-        args = [part for pair in ports.items() for part in pair]
-        assert str(port) in one_line("serve", "--engine", "memory", *args)
+        assert str(port) in one_line("serve", "--engine", "memory", *port_args(**{option: port}))
 
 
 @pytest.mark.parametrize(
@@ -102,25 +100,22 @@ def test_a_port_that_is_taken(option: str) -> None:
     ],
 )
 def test_a_start_that_cannot_work(args: list[str], status: int) -> None:
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
     assert one_line(
-        "serve", "--engine", "memory" if args[0] != "--sqlite-path" else "sqlite", *ports, *args, status=status
+        "serve", "--engine", "memory" if args[0] != "--sqlite-path" else "sqlite", *port_args(), *args, status=status
     )
 
 
 def test_a_file_that_is_no_queue(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("my notes")
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
-    assert "is not a Ratus queue" in one_line("serve", "--sqlite-path", str(path), *ports)
+    assert "is not a Ratus queue" in one_line("serve", "--sqlite-path", str(path), *port_args())
     assert path.read_text() == "my notes"
 
 
 def test_a_file_that_another_process_holds(start: Start, tmp_path: Path) -> None:
     path = str(tmp_path / "q.db")
     start("--sqlite-path", path)
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
-    assert "is held by another process" in one_line("serve", "--sqlite-path", path, *ports)
+    assert "is held by another process" in one_line("serve", "--sqlite-path", path, *port_args())
 
 
 def test_a_gateway_needs_a_target() -> None:

@@ -23,7 +23,7 @@ from ratus.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.app.conftest import Start
 from tests.app.test_start import one_line
 from tests.certificates import Authority, Pair
-from tests.ports import free_port
+from tests.ports import free_port, port_args
 from tests.server import Server
 
 MEMORY = ("--engine", "memory")
@@ -43,7 +43,7 @@ def authority(tmp_path: Path) -> Authority:
 def rest_answers(server: Server, context: ssl.SSLContext) -> bool:
     """Whether a new connection to the REST face gets an answer; False if TLS fails."""
     try:
-        with httpx.Client(verify=context) as client:
+        with httpx.Client(verify=context, timeout=60) as client:
             return client.get(f"{server.url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
@@ -92,7 +92,7 @@ def test_both_faces_show_the_certificate(start: Start, authority: Authority, tmp
     assert both_answer(server, Authority(tmp_path)) == (False, False)  # which has not signed it
     assert not rpc_answers(server, None)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{server.port}/readyz")
+        httpx.get(f"http://127.0.0.1:{server.port}/readyz", timeout=60)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"this is no TLS")
     assert both_answer(server, authority) == (True, True)
@@ -214,21 +214,28 @@ def test_a_renewed_certificate_is_for_new_connections(start: Start, authority: A
         assert next(ids) == "2"
 
 
+def put(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one, so that no half of it is ever seen."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
 def test_a_renewal_that_cannot_be_used_changes_nothing(start: Start, authority: Authority, tmp_path: Path) -> None:
     pair = authority.issue("server")
     server = start(*MEMORY, *shows(pair))
     successor = Authority(tmp_path)
     renewed = successor.issue()
-    pair.cert.write_bytes(renewed.cert.read_bytes())  # and its key comes late
+    put(pair.cert, renewed.cert.read_bytes())  # and its key comes late
     until(log_says(tmp_path, "key values mismatch"))
     assert both_answer(server, authority) == (True, True)
-    pair.key.write_bytes(renewed.key.read_bytes()[:100])
+    put(pair.key, renewed.key.read_bytes()[:100])
     until(log_says(tmp_path, "PEM"))
     pair.cert.unlink()
     until(log_says(tmp_path, f"cannot read {pair.cert}"))
     assert both_answer(server, authority) == (True, True)
-    pair.cert.write_bytes(renewed.cert.read_bytes())
-    pair.key.write_bytes(renewed.key.read_bytes())
+    put(pair.key, renewed.key.read_bytes())
+    put(pair.cert, renewed.cert.read_bytes())
     until(lambda: both_answer(server, successor) == (True, True))
     warned = [line for line in (tmp_path / "server.log").read_text().splitlines() if "WARNING" in line]
     assert len(warned) == len({line.split("WARNING")[1] for line in warned})  # each once, not at every look
@@ -236,7 +243,7 @@ def test_a_renewal_that_cannot_be_used_changes_nothing(start: Start, authority: 
 
 def test_idle_clients_do_not_hold_up_the_end(start: Start, authority: Authority, tmp_path: Path) -> None:
     server = start(*MEMORY, *shows(authority.issue()))
-    with httpx.Client(base_url=server.url, verify=authority.context()) as client:
+    with httpx.Client(base_url=server.url, verify=authority.context(), timeout=60) as client:
         assert client.get("/readyz").status_code == 200
         assert server.stop() == 0
     assert "timeout graceful shutdown exceeded" not in (tmp_path / "server.log").read_text()
@@ -251,15 +258,15 @@ def test_a_gateway_between_tls_and_tls(start: Start, authority: Authority, tmp_p
 
     gateway = start(*to_target, *shown, *shows(authority.issue()), command="gateway")
     assert f"https://127.0.0.1:{gateway.port}; target {server.target} with TLS" in gateway.line
-    with httpx.Client(base_url=gateway.url, verify=authority.context()) as rest:
+    with httpx.Client(base_url=gateway.url, verify=authority.context(), timeout=60) as rest:
         assert rest.get("/readyz").status_code == 200
         assert rest.post("/v1/topics/t/tasks/1", json={}).status_code == 201
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{gateway.url}/readyz")
+        httpx.get(f"{gateway.url}/readyz", timeout=60)
 
     for args in (to_target, ["--target", server.target, "--target-tls", *shown], ["--target", server.target]):
         gateway = start(*args, command="gateway")
-        assert httpx.get(f"{gateway.url}/readyz").status_code == 503
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).status_code == 503
 
 
 @pytest.fixture
@@ -299,13 +306,12 @@ def files(authority: Authority, tmp_path: Path) -> dict[str, str]:
 )
 def test_files_that_cannot_be_used(files: dict[str, str], options: dict[str, str], status: int, words: str) -> None:
     args = [part for name, file in options.items() for part in (f"--{name}", files[file])]
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
-    assert words in one_line("serve", *MEMORY, *ports, *args, status=status)
+    assert words in one_line("serve", *MEMORY, *port_args(), *args, status=status)
 
 
 def test_a_port_that_is_taken(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = ["--port", str(free_port()), "--grpc-port", str(taken.getsockname()[1])]
+        ports = port_args(grpc_port=taken.getsockname()[1])
         assert "cannot serve gRPC" in one_line("serve", *MEMORY, *ports, *shows(authority.issue()))
 
 

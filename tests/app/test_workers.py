@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,9 +26,9 @@ from ratus.v1.server_service_pb2 import GetServerInfoRequest
 from ratus.v1.task_pb2 import TASK_STATE_COMPLETED, Task
 from tests.app.conftest import Start
 from tests.app.test_ends import commit, deliveries, produce
-from tests.ports import free_port
+from tests.ports import port_args
 from tests.rpc.serving import Client, insert, waiting
-from tests.server import RATUS, Server
+from tests.server import Server
 
 SECONDS = 30  # for what must happen
 APART = (("grpc.use_local_subchannel_pool", 1),)  # a connection of its own for each channel
@@ -95,7 +96,9 @@ async def test_all_workers_serve_on_both_ports(start: Start, engine_args: list[s
     assert len(both) == 2
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(40):  # that all get to one worker will not happen in a lifetime
-            rest = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, verify=NO_TLS))
+            rest = await stack.enter_async_context(
+                httpx.AsyncClient(base_url=server.url, verify=NO_TLS, timeout=SECONDS)
+            )
             assert (await rest.get("/readyz")).status_code == 200
             client = await stack.enter_async_context(Client(server.target, APART))
             await client.server.GetServerInfo(GetServerInfoRequest())
@@ -122,7 +125,7 @@ def test_metrics_are_those_of_all_workers(start: Start, engine_args: list[str]) 
     server = start(*engine_args)
 
     def cycle(number: int) -> None:
-        with httpx.Client(base_url=server.url, verify=NO_TLS) as rest:
+        with httpx.Client(base_url=server.url, verify=NO_TLS, timeout=SECONDS) as rest:
             assert rest.post(f"/topics/t/tasks/{number}", json={}).status_code == 201
             task = rest.post("/topics/t/promises").json()
             assert rest.patch(f"/topics/t/tasks/{task['_id']}", json={"nonce": task["nonce"]}).status_code == 200
@@ -200,7 +203,7 @@ def test_replacements_that_die_at_once_are_started_ever_more_slowly(
         until(lambda: len(workers(server)) == 2)
         min(workers(server), key=lambda worker: -worker.create_time()).kill()
         until(lambda seconds=seconds: f"replaced in {seconds} s" in log())  # type: ignore[misc]
-        assert httpx.get(server.url + "/readyz").status_code == 200  # there is another one
+        assert httpx.get(server.url + "/readyz", timeout=SECONDS).status_code == 200  # there is another one
     assert server.stop() == 0
 
 
@@ -225,7 +228,7 @@ async def test_workers_drain_when_their_supervisor_is_killed(start: Start, engin
             stream = client.promises.Poll(PollRequest(topics=[str(number)]))
             await waiting(client, str(number), 1)
             streams.append(stream)
-        server.kill()
+        server.process.kill()
         for stream in streams:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stream.read()
@@ -257,8 +260,10 @@ def test_a_signal_from_the_keyboard_meets_only_the_supervisor(start: Start, engi
 
 
 def test_a_signal_while_workers_start(engine_args: list[str]) -> None:
-    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
-    with subprocess.Popen([*RATUS, "serve", *ports, *engine_args], stdout=subprocess.PIPE) as process:
+    slowly = "import time; time.sleep(3); from ratus.worker import main; main()"
+    program = f"import sys; from ratus import cli, supervisor; supervisor._COMMAND = (sys.executable, '-c', {slowly!r})"
+    command = [sys.executable, "-c", f"{program}; cli.main()", "serve", *port_args(), *engine_args]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         supervisor = psutil.Process(process.pid)
         until(lambda: len(supervisor.children()) == 2)
         began = supervisor.children()

@@ -15,30 +15,24 @@ from ratus.orders import Order
 from ratus.ports import held
 from tests.app.conftest import Start
 from tests.app.test_start import one_line
-from tests.ports import free_port
+from tests.ports import free_port, port_args
 from tests.server import run
 
 NOWHERE = ("--engine", "mongodb", "--mongodb-uri", "mongodb://127.0.0.1:1/", "--workers", "2")
-
-
-def ports(**taken: int) -> list[str]:
-    """Arguments for two ports."""
-    numbers = {"port": free_port(), "grpc-port": free_port(), **{k.replace("_", "-"): v for k, v in taken.items()}}
-    return [part for name, number in numbers.items() for part in (f"--{name}", str(number))]
 
 
 @pytest.mark.parametrize(
     ("engine", "why"), [("sqlite", "has one writer"), ("memory", "out of reach"), ("memdb", "out of reach")]
 )
 def test_engines_of_one_process(engine: str, why: str) -> None:
-    line = one_line("serve", *ports(), "--engine", engine, "--workers", "2")
+    line = one_line("serve", *port_args(), "--engine", engine, "--workers", "2")
     assert line.startswith("ratus: --workers 2 needs --engine mongodb: ")
     assert why in line
 
 
 def test_the_number_of_workers() -> None:
     assert "--workers" in one_line("serve", "--workers", "0", status=2)
-    result = run("serve", *ports(), "--engine", "memory", env={"WORKERS": "3"})
+    result = run("serve", *port_args(), "--engine", "memory", env={"WORKERS": "3"})
     assert result.returncode == 1
     assert result.stderr.startswith("ratus: --workers 3 needs")
     assert "WORKERS" in run("serve", "--help").stdout
@@ -48,7 +42,7 @@ def test_the_number_of_workers() -> None:
 def test_a_port_that_somebody_listens_on(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        assert str(number) in one_line("serve", *NOWHERE, *ports(**{name: number}))
+        assert str(number) in one_line("serve", *NOWHERE, *port_args(**{name: number}))
 
 
 @pytest.mark.parametrize("name", ["port", "grpc_port"])
@@ -56,7 +50,7 @@ def test_a_port_that_somebody_listens_on(name: str) -> None:
 def test_a_port_of_other_workers(start: Start, name: str, others: tuple[str, ...]) -> None:
     server = start(*NOWHERE)
     number = {"port": server.port, "grpc_port": server.grpc_port}[name]
-    assert str(number) in one_line("serve", *others, *ports(**{name: number}))
+    assert str(number) in one_line("serve", *others, *port_args(**{name: number}))
 
 
 def test_a_port_that_is_held_for_workers_that_do_not_listen_yet() -> None:
@@ -92,7 +86,7 @@ def test_ports_that_other_servers_have_just_left() -> None:
     ],
 )
 def test_a_start_that_cannot_work(args: list[str]) -> None:
-    one_line("serve", *NOWHERE, *ports(), *args)
+    one_line("serve", *NOWHERE, *port_args(), *args)
 
 
 def test_a_face_can_be_turned_off(start: Start) -> None:
@@ -122,7 +116,7 @@ def test_the_background_jobs_of_workers_take_turns() -> None:
 
 def test_a_worker_that_does_not_end_is_killed() -> None:
     impatient = "from ratus import cli, supervisor; supervisor._PATIENCE = 0.5; cli.main()"
-    command = [sys.executable, "-c", impatient, "serve", *NOWHERE, *ports()]
+    command = [sys.executable, "-c", impatient, "serve", *NOWHERE, *port_args()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().endswith("; 2 workers\n")

@@ -55,7 +55,8 @@ def test_dispatch(bench: Bench) -> None:
     assert 0 < p50 <= p99
 
 
-def test_floors(bench: Bench) -> None:
+def test_floors(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unary, "ROUNDS", 3)
     with contextlib.ExitStack() as stack:
         port = bare(stack, "grpc")
         assert unary.cycle(f"127.0.0.1:{port}", SECONDS, "empty") > 0

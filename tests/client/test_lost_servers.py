@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 import ratus
 from ratus.core.service import Service
 from tests.client.helpers import COMPLETED, PENDING, Proxy, proxy
-from tests.ports import free_port
+from tests.ports import free_port, free_ports
 from tests.rpc.serving import Running, run_server
 from tests.server import Server
 
@@ -191,7 +191,7 @@ async def test_one_of_several_targets_is_enough(service: Service, running: Runni
 
 
 async def test_a_client_goes_where_a_server_is(service: Service) -> None:
-    ports = [free_port(), free_port()]
+    ports = free_ports(2)
     async with (
         run_server(service, CollectorRegistry(), ports[0]) as first,
         ratus.connect(*(f"127.0.0.1:{port}" for port in ports)) as queue,

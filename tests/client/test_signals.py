@@ -12,7 +12,7 @@ import pytest
 
 import ratus
 from tests.client.helpers import ACTIVE, COMPLETED, PENDING
-from tests.server import Server
+from tests.server import Server, insist
 
 PROGRAM = Path(__file__).with_name("worker_program.py")
 SECONDS = 30
@@ -48,7 +48,7 @@ def reaches(server: Server, *states: int) -> bool:
 @KINDS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_end_finishes_what_it_has_begun(server: Server, kind: str, number: int) -> None:
-    with program(server, kind, 0.5) as process:
+    with program(server, kind, 2, "30s") as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=SECONDS)
         assert (process.returncode, out, err) == (0, "end\n", "")
@@ -74,11 +74,7 @@ def test_a_second_signal_gives_back_at_once(server: Server) -> None:
 
 def test_a_second_signal_ends_a_program_whose_handlers_do_not_end(server: Server) -> None:
     with program(server, "sync", 600, "1h") as process:
-        for _ in range(SECONDS):  # signals that come close together may be taken for one
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=1)
-                break
+        insist(process)
         assert process.returncode == -signal.SIGTERM
     assert reaches(server, ACTIVE, ACTIVE)
 

@@ -1,6 +1,7 @@
 """Watching topics."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def test_lines_with_rates(ratus: Ratus) -> None:
             ratus("push", "t", "--id", "b")
     assert [look["name"] for look in seen[:4]] == ["t", "empty", "t", "empty"]
     assert seen[0]["pending"] == 1
-    assert seen[0]["oldest_due"] <= seen[0]["time"]
+    assert datetime.fromisoformat(seen[0]["oldest_due"]) <= datetime.fromisoformat(seen[0]["time"])
     assert "oldest_due" not in seen[1]
     for id in "ab":
         ratus("commit", id, "--state", "archived")

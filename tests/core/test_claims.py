@@ -95,7 +95,7 @@ async def test_a_scheduled_task_that_was_released_is_not_forgotten(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "_CLOCK_CHECK", 3600.0)
-    await insert(service, "1", defer=150 * MS)
+    await insert(service, "1", defer=SECOND)
     waiting = asyncio.create_task(claim(service, wait=30 * SECOND))
     assert await claim(service, wait=MS) == []
     await service.insert_promise(Promise(id="1"))  # before its time

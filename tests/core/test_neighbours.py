@@ -119,7 +119,10 @@ async def test_a_storage_that_tells_needs_no_poll(engine: SharedEngine, monkeypa
         await service.close()
 
 
-async def test_a_storage_is_asked_to_tell_only_while_somebody_waits_in_vain(engine: SharedEngine) -> None:
+async def test_a_storage_is_asked_to_tell_only_while_somebody_waits_in_vain(
+    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_LINGER", 3.0)
     engine.tells = True
     here = Service(engine, Limits(), CollectorRegistry())
     await insert(here, "1")

@@ -13,7 +13,7 @@ import pytest
 
 from ratus.app import GRACE
 from tests.deploy.tools import DEPLOY, IMAGE, ROOT, need, option_variables
-from tests.ports import free_port
+from tests.ports import free_ports
 from tests.server import STOP_SECONDS
 
 DOCKERFILE = DEPLOY / "Dockerfile"
@@ -108,8 +108,8 @@ def test_the_steps_make_a_server_that_tells_its_health_and_ends_in_order(tmp_pat
     data.mkdir()
     env = {name: value for name, value in os.environ.items() if name not in option_variables()}
     env |= {name: moved(value).replace("$PATH", os.environ["PATH"]) for name, value in environment(final).items()}
-    port = free_port()
-    env |= {"PORT": str(port), "GRPC_PORT": str(free_port())}
+    port, grpc_port = free_ports(2)
+    env |= {"PORT": str(port), "GRPC_PORT": str(grpc_port)}
     entry = json.loads(only(final, "ENTRYPOINT").text) + json.loads(only(final, "CMD").text)
     health = json.loads(only(final, "HEALTHCHECK").text.partition("CMD ")[2])
     executable = shutil.which(entry[0], path=env["PATH"])

@@ -23,7 +23,7 @@ SECONDS = 60.0  # that it may take until there is something to see
 
 def use(server: Server) -> None:
     """Have a task pushed, claimed and committed, and make a call by gRPC."""
-    with httpx.Client(base_url=server.url) as rest:
+    with httpx.Client(base_url=server.url, timeout=60) as rest:
         assert rest.post("/v1/topics/t/tasks/1", json={"producer": "p"}).status_code == 201
         assert rest.post("/v1/topics/t/promises?consumer=c").status_code == 200
         assert rest.patch("/v1/topics/t/tasks/1").status_code == 200
@@ -35,7 +35,7 @@ def use(server: Server) -> None:
 def exposed(server: Server) -> dict[str, set[str]]:
     """The names of the samples that a server exposes, each with those of its labels; `up` is made by Prometheus."""
     names: dict[str, set[str]] = {"up": set()}
-    for family in text_string_to_metric_families(httpx.get(server.url + "/metrics").text):
+    for family in text_string_to_metric_families(httpx.get(server.url + "/metrics", timeout=60).text):
         for sample in family.samples:
             names.setdefault(sample.name, set()).update(sample.labels)
     return names
@@ -80,7 +80,7 @@ def prometheus(server: Server, directory: Path) -> Iterator[Prometheus]:
     command += [f"--web.listen-address=127.0.0.1:{port}"]
     with (
         (directory / "prometheus.log").open("wb") as log,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1") as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client,
         subprocess.Popen(command, stderr=log, stdout=log) as process,
     ):
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from ratus.config import MongoDBSettings, SQLiteSettings
 from ratus.engines.base import Engine
-from ratus.engines.mongodb import MongoDBEngine
+from ratus.engines.mongodb import MongoDBEngine, floors
 from ratus.engines.mongodb.fallback import Operation
 from ratus.engines.sqlite import SQLiteEngine
 from tests.engines.helpers import Fail
@@ -45,6 +45,12 @@ def closed_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     if kind == "mongodb-fallback":
         engine.fallbacks.force(*Operation)
     return engine
+
+
+@pytest.fixture
+def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command in the background comes between those that a test counts."""
+    monkeypatch.setattr(floors, "_SHORTEST_PAUSE", 3600.0)
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ async def test_claims_and_commits_look_at_their_tasks_only(engine: MongoDBEngine
     assert profile.total("docsExamined") == 10
 
 
+@pytest.mark.usefixtures("no_looks")
 async def test_claims_do_not_pass_again_what_was_claimed(engine: MongoDBEngine, profiled: Any) -> None:
     first = await claim(engine, "t07", 30)
     with profiled() as profile:

@@ -93,6 +93,7 @@ async def test_a_topic_whose_task_others_took_meanwhile_gets_the_next(
     assert (await engine.get("topic 5: 0")).state == TaskState.PENDING
 
 
+@pytest.mark.usefixtures("no_looks")
 async def test_a_server_that_cannot_unite_topics_is_asked_for_each(
     engine: MongoDBEngine, mongod: Mongod, mongodb_settings: MongoDBSettings, fail: Fail
 ) -> None:
@@ -103,6 +104,7 @@ async def test_a_server_that_cannot_unite_topics_is_asked_for_each(
     assert profile.commands() == ["findAndModify"] * len(TOPICS)
 
 
+@pytest.mark.usefixtures("no_looks")
 async def test_large_tasks_are_claimed_topic_by_topic(
     engine: MongoDBEngine, mongod: Mongod, mongodb_settings: MongoDBSettings
 ) -> None:

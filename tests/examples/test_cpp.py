@@ -61,8 +61,8 @@ def test_it_gives_failures_back_and_extends(server: Server) -> None:
     with ratus.connect_sync(server.target) as queue:
         queue.insert("u", {"ms": "soon"}, id="bad")
         queue.insert("u", "text", id="worse")
-        queue.insert("u", {"ms": 1500}, id="long")
-        with worker(server, "u", "1", timeout_ms=500) as process:
+        queue.insert("u", {"ms": 3000}, id="long")
+        with worker(server, "u", "1", timeout_ms=2000) as process:
             output, errors = process.communicate(timeout=30)
         assert (output, process.returncode) == ("done long\n", 0)
         assert sorted(errors.splitlines()) == [
@@ -76,7 +76,7 @@ def test_it_gives_failures_back_and_extends(server: Server) -> None:
 def test_it_finishes_what_it_has_begun_and_gives_back_the_rest(server: Server, number: signal.Signals) -> None:
     topic = number.name
     with ratus.connect_sync(server.target) as queue:
-        ids = insert(queue, topic, 60, 500)
+        ids = insert(queue, topic, 200, 500)
         with worker(server, topic, timeout_ms=2000) as process:
             assert process.stdout is not None
             assert process.stderr is not None

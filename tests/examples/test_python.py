@@ -61,7 +61,8 @@ def test_the_crawler(server: Server) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            while len(visits) < 20 or visits[-1].topic != "revisit" or count(visits, "fresh") < 16:
+            least = {"fresh": 16, "gone": 2, "revisit": 2}
+            while any(count(visits, topic) < number for topic, number in least.items()):
                 visits.append(Visit.of(process.stdout.readline()))
             process.terminate()
             visits += map(Visit.of, process.stdout)

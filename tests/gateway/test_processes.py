@@ -71,7 +71,8 @@ def test_a_signal_ends_streams_and_waits_at_once(start: Start, tmp_path: Path, t
             for more in ("", "&limit=10")
         ]
         until(server, "u", waiting_consumers=2)
-        assert httpx.post(f"{server.url}/topics/u/promises").status_code == 404  # by now they have looked, and wait
+        answer = httpx.post(f"{server.url}/topics/u/promises", timeout=60)
+        assert answer.status_code == 404  # by now they have looked, and wait
         assert front.stop() == 0
         lines = [(listener.task(), listener) for listener in listeners]
         held = [task for task, _ in lines if "_id" in task]

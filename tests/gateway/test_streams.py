@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from datetime import datetime
 from urllib.parse import quote
 
 import pytest
@@ -78,7 +79,7 @@ def test_tasks_arrive_as_they_become_due(any_rest: Rest, topic: str, prefix: str
         any_rest.insert(topic, 1, names=f"{topic}-2", defer="200ms")
         task = listener.task()
         assert task["_id"] == f"{topic}-2-0000"
-        assert task["consumed"] >= task["scheduled"]
+        assert datetime.fromisoformat(task["consumed"]) >= datetime.fromisoformat(task["scheduled"])
 
 
 @pytest.mark.parametrize("query", ["", "?max_in_flight=1", "?max_in_flight=0"])

@@ -155,7 +155,7 @@ async def test_a_drain_waits_for_streams_and_ends_them_after_its_time(served: Se
     async with client(served.port) as one, client(served.port) as other:
         first, second = one.open(HEAD), other.open(HEAD)
         await until(lambda: len(served.application.streams) == 2)
-        drain = asyncio.create_task(served.listener.drain(2))
+        drain = asyncio.create_task(served.listener.drain(5))
         await one.until(lambda: one.goaways)
         one.send(first, b"late", end=True)
         await one.end_of(first)
@@ -221,10 +221,11 @@ def pass_time(served: Served, seconds: float) -> None:
 async def test_who_does_not_speak_http2_in_time_is_ended(
     begin: bytes, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Listener, "handshake_timeout", 0.2)
-    await look_often(served, monkeypatch)
-    async with client(served.port) as other, crowd_of_one(served.port) as (reader, writer):
-        async with asyncio.timeout(SECONDS):
+    async with client(served.port) as other:
+        assert await echo(other, b"I do") == b"I do"
+        monkeypatch.setattr(Listener, "handshake_timeout", 0.2)
+        await look_often(served, monkeypatch)
+        async with crowd_of_one(served.port) as (reader, writer), asyncio.timeout(SECONDS):
             for byte in begin:
                 writer.write(bytes([byte]))
                 await asyncio.sleep(0.02)  # which does not count as speaking

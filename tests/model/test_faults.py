@@ -158,7 +158,7 @@ def test_a_fault_of_the_service_is_found(fault: type[Service], clock: Clock, run
 
 def drive(engine: SQLiteEngine, kind: type[Service], clock: Clock, run_machine: Run) -> None:
     def machine() -> ServiceMachine:
-        return ServiceMachine(engine, runner, clock, expires=True, kind=kind, patience=1)
+        return ServiceMachine(engine, runner, clock, expires=True, kind=kind, patience=5)
 
     with asyncio.Runner() as runner:
         runner.run(engine.open())

@@ -137,7 +137,8 @@ async def _interrupt(
         while (
             found := await interrupt(backups.server, command, file, unfinished, least, kill_server=kill_server)
         ) is None:
-            os.unlink(file)  # it was complete
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)  # it was complete
     backups.report.found(found)
     backups.report.fault(name)
     await served(backups.history, clock(), ANSWER_SECONDS)

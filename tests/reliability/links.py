@@ -180,5 +180,5 @@ def users_of(port: int, pids: Iterable[int]) -> set[int]:
 def _ports(pid: int) -> set[int]:
     try:
         return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # the latter of a process that has just ended
         return set()

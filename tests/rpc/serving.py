@@ -22,6 +22,7 @@ from ratus.v1.server_service_pb2_grpc import ServerServiceStub
 from ratus.v1.task_pb2 import Task
 from ratus.v1.task_service_pb2_grpc import TaskServiceStub
 from ratus.v1.topic_service_pb2_grpc import TopicServiceStub
+from tests.ports import held_port
 
 
 @contextlib.asynccontextmanager
@@ -51,8 +52,8 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def run_server(service: Service, registry: CollectorRegistry, port: int = 0) -> AsyncIterator[Running]:
-    """A server on a free port, or on the given one."""
-    server = RPCServer(service, Listen("127.0.0.1", port), registry)
+    """A server on a port that is free for as long as the service is there, or on the given one."""
+    server = RPCServer(service, Listen("127.0.0.1", port or held_port(service)), registry)
     running = Running(service, server, await server.start())
     server.set_serving(True)
     yield running

@@ -301,7 +301,7 @@ async def test_a_deadline_ends_an_answer_that_is_not_read(running: Running, clie
     await insert(client, Task(id="a", topic="t", payload=b'"%s"' % (b"x" * 500_000)))
     poll = promises.PollRequest(topics=["t"]).SerializeToString()
     async with http2.client(running.port, stingy=True) as raw:
-        number = raw.open(head(POLL, grpc_timeout=b"1S"))
+        number = raw.open(head(POLL, grpc_timeout=b"5S"))
         raw.send(number, framed(poll), end=True)
         await raw.end_of(number)
         assert 0 < len(raw.data[number]) <= 65_535

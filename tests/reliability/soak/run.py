@@ -245,8 +245,8 @@ class Soak:
         (self._plan.output / "about.json").write_text(json.dumps(about, indent=2) + "\n")
 
     async def _judge(self, crew: Crew) -> None:
-        ended = clock()
         stored = await self._storage.read()
+        ended = clock()  # until now something may have been deleted because it was old
         report = judge(self._log, stored, self._plan.retention * 1000, ended, crew.killed)
         report.findings[:0] = self._report.findings
         report.faults, report.times = self._report.faults, self._report.times
