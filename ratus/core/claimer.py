@@ -7,8 +7,8 @@ one before is under way, and streams and unary claims get their tasks in the sam
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -57,6 +57,7 @@ class Claimer:
         self._claiming = False  # a claim is under way
         self._ending = False
         self._asked_anew = False  # while the storage is being asked
+        self._listening = False
 
     @property
     def waiting(self) -> int:
@@ -102,6 +103,8 @@ class Claimer:
     def leave(self, consumer: Consumer) -> None:
         """Feed a consumer no more until it joins again."""
         self._hungry.pop(consumer, None)
+        if self._listening and not self._hungry:
+            self._wake.set()
 
     def notify(self, scheduled: datetime, now: datetime) -> None:
         """A task has become pending."""
@@ -188,13 +191,12 @@ class Claimer:
         if pause:  # whoever joins would only fail as well
             await asyncio.sleep(pause)
             return
+        if not self._hungry:
+            await self._wake.wait()
+            return
         with ExitStack() as listening:
             patience = _PATIENCE if self._dry else None
             while not self._wake.is_set():
-                if not self._hungry:
-                    listening.close()
-                    await self._wake.wait()
-                    return
                 seconds = patience
                 if self._due_at is not None:
                     left = max((self._due_at - times.now()) / timedelta(seconds=1), 0.001)
@@ -205,9 +207,21 @@ class Claimer:
                 except TimeoutError:
                     if self._is_due():
                         return
+                    if not self._hungry:
+                        return
                     if patience is not None:
-                        listening.enter_context(self._listen())
+                        listening.enter_context(self._listen_to_others())
                         patience = None
+
+    @contextmanager
+    def _listen_to_others(self) -> Iterator[None]:
+        """Listen, until woken, as the last consumer that leaves does."""
+        self._listening = True
+        try:
+            with self._listen():
+                yield
+        finally:
+            self._listening = False
 
     async def _learn_due_at(self) -> None:
         """Ask the storage for the time of the next task, where it is not known."""

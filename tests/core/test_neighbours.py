@@ -139,6 +139,26 @@ async def test_a_storage_is_asked_to_tell_only_while_somebody_waits_in_vain(
     await here.close()
 
 
+@pytest.mark.parametrize("how", ["gone", "late", "handed over"])
+async def test_a_storage_need_not_tell_when_the_last_has_left(engine: SharedEngine, how: str) -> None:
+    engine.tells = True
+    here = Service(engine, Limits(), CollectorRegistry())
+    stream = here.subscribe(PollRequest(topics=["t"], max_in_flight=1))
+    waiting = asyncio.create_task(stream.next(300 * MS if how == "late" else None))
+    await soon(engine.heard)
+    if how == "gone":
+        waiting.cancel()
+    elif how == "late":
+        assert await waiting == []
+    else:
+        await insert(here, "1")
+        assert ids(await waiting) == ["1"]
+    await soon(engine.unheard.wait())
+    stream.close()
+    here.drain()
+    await here.close()
+
+
 @pytest.mark.parametrize("how", ["commit", "promise", "delete"])
 async def test_a_full_window_notices_what_others_have_settled(services: list[Service], how: str) -> None:
     here, there = services
