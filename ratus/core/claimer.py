@@ -57,7 +57,7 @@ class Claimer:
         self._claiming = False  # a claim is under way
         self._ending = False
         self._asked_anew = False  # while the storage is being asked
-        self._listening = False
+        self._listening = False  # to other processes
 
     @property
     def waiting(self) -> int:
@@ -205,9 +205,7 @@ class Claimer:
                     async with asyncio.timeout(seconds):
                         await self._wake.wait()
                 except TimeoutError:
-                    if self._is_due():
-                        return
-                    if not self._hungry:
+                    if self._is_due() or not self._hungry:
                         return
                     if patience is not None:
                         listening.enter_context(self._listen_to_others())
