@@ -9,7 +9,8 @@ from ratus.config import MongoDBSettings
 from ratus.engines.mongodb import MongoDBEngine
 from ratus.engines.mongodb.claimed import Claimed
 from ratus.errors import NonceMismatch, NotFound
-from ratus.model import Extension, Task
+from ratus.model import Extension, Task, TaskState
+from tests.engines.asked import Asked
 from tests.engines.helpers import HOUR, NOW, claim, commit, done, grant, hold, insert, kinds, task, value
 from tests.mongod import Mongod
 
@@ -26,8 +27,11 @@ async def engines(mongodb_settings: MongoDBSettings) -> AsyncIterator[list[Mongo
         await engine.close()
 
 
+@pytest.mark.parametrize("forced", [False, True], ids=["with nonces", "without"])
 @pytest.mark.parametrize("where", [0, 1], ids=["here", "elsewhere"])
-async def test_what_happens_between_claim_and_commit_counts(engines: list[MongoDBEngine], where: int) -> None:
+async def test_what_happens_between_claim_and_commit_counts(
+    engines: list[MongoDBEngine], where: int, forced: bool
+) -> None:
     here, other = engines[0], engines[where]
     names = ["extended", "replaced", "released", "claimed anew", "deleted", "committed", "left"]
     await insert(here, *(task(name, payload=name) for name in names))
@@ -41,13 +45,33 @@ async def test_what_happens_between_claim_and_commit_counts(engines: list[MongoD
     await other.promise("claimed anew", grant(), force=True)
     await other.delete("deleted")
     await other.commit([commit(claimed["committed"])])
-    results = await here.commit([commit(found) for found in claimed.values()])
-    assert kinds(results) == [Task, Task, NonceMismatch, NonceMismatch, NotFound, NonceMismatch, Task]
+    promised = await here.get("claimed anew")
+    results = await here.commit([commit(id=found.id) if forced else commit(found) for found in claimed.values()])
+    refused = Task if forced else NonceMismatch
+    assert kinds(results) == [Task, Task, refused, refused, NotFound, refused, Task]
     assert done(results[0]).deadline == NOW + 5 * HOUR
     replaced = done(results[1])
     assert (replaced.topic, value(replaced), replaced.consumer) == ("elsewhere", "new", "another")
-    for result in (results[0], results[1], results[6]):
-        assert await here.get(done(result).id) == result
+    for result in results:
+        if isinstance(result, Task):
+            assert await here.get(result.id) == result
+            assert result.state == TaskState.COMPLETED
+    if forced:
+        assert done(results[3]).consumed == promised.consumed
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["with nonces", "without"])
+async def test_what_was_claimed_here_is_not_read_again(
+    engines: list[MongoDBEngine], mongod: Mongod, mongodb_settings: MongoDBSettings, forced: bool
+) -> None:
+    here, there = engines
+    await insert(here, *(task(str(n)) for n in range(6)))
+    for engine, commands in ((here, ["q"]), (there, ["find", "q"])):
+        found = await claim(here, count=3)
+        asked = Asked(mongod, mongodb_settings)
+        results = await engine.commit([commit(id=each.id) if forced else commit(each) for each in found])
+        assert kinds(results) == [Task] * 3
+        assert asked.commands() == commands
 
 
 async def test_a_claim_hands_out_what_is_stored_when_it_is_written(
@@ -75,6 +99,7 @@ def test_what_is_remembered_is_bounded() -> None:
     claimed.note(task(f"{n}", nonce="n") for n in range(30_000))
     assert claimed.get("29999", "n") is not None
     assert claimed.get("29999", "other") is None
+    assert claimed.get("29999", "") is not None
     assert claimed.get("9999", "n") is None
     assert claimed.get("10000", "n") is not None
     claimed.note(task(f"large {n}", nonce="n", payload="x" * 2**20) for n in range(40))

@@ -12,6 +12,7 @@ from ratus.engines.mongodb.claims import Claims, Outcome, Wanted
 from ratus.engines.mongodb.turns import Turns
 from ratus.errors import StorageUnavailable
 from ratus.model import Task, TaskState
+from tests.engines.asked import Asked
 from tests.engines.helpers import (
     ANY_SIZE,
     HOUR,
@@ -45,27 +46,13 @@ async def claim_all(engine: MongoDBEngine, count: int = 1) -> list[list[Task]]:
     return await asyncio.gather(*(claim(engine, topic, count) for topic in TOPICS))
 
 
-class Profile:
-    """What the server was asked."""
-
-    def __init__(self, server: Mongod, settings: MongoDBSettings) -> None:
-        self._database = server.client[settings.database]
-        self._database.command("profile", 2)
-
-    def commands(self) -> list[str]:
-        """Their names, once no more are noted."""
-        self._database.command("profile", 0)
-        query = {"ns": {"$regex": r"\.tasks$"}}
-        return [next(iter(each["command"])) for each in self._database["system.profile"].find(query)]
-
-
 async def test_topics_share_two_commands(
     engine: MongoDBEngine, mongod: Mongod, mongodb_settings: MongoDBSettings
 ) -> None:
-    profile = Profile(mongod, mongodb_settings)
+    asked = Asked(mongod, mongodb_settings)
     claimed = await claim_all(engine)
     assert [ids(tasks) for tasks in claimed] == [[f"{topic}: 0"] for topic in TOPICS]
-    assert sorted(profile.commands()) == ["aggregate", "q"]  # a read, and what an update consists of
+    assert sorted(asked.commands()) == ["aggregate", "q"]  # a read, and what an update consists of
     for tasks in claimed:
         assert await engine.held([hold(found) for found in tasks]) == [True]
         assert await engine.get(tasks[0].id) == tasks[0]
@@ -99,9 +86,9 @@ async def test_a_server_that_cannot_unite_topics_is_asked_for_each(
 ) -> None:
     fail("aggregate", errorCode=40324)  # no such stage
     assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: 0"] for topic in TOPICS]
-    profile = Profile(mongod, mongodb_settings)
+    asked = Asked(mongod, mongodb_settings)
     assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: 1"] for topic in TOPICS]
-    assert profile.commands() == ["findAndModify"] * len(TOPICS)
+    assert asked.commands() == ["findAndModify"] * len(TOPICS)
 
 
 @pytest.mark.usefixtures("no_looks")
@@ -113,9 +100,9 @@ async def test_large_tasks_are_claimed_topic_by_topic(
     for expected in ("large", "0", "1", "2"):
         assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: {expected}"] for topic in TOPICS]
     await insert(engine, *(task(f"{topic}: small", topic) for topic in TOPICS))
-    profile = Profile(mongod, mongodb_settings)
+    asked = Asked(mongod, mongodb_settings)
     assert [ids(tasks) for tasks in await claim_all(engine)] == [[f"{topic}: small"] for topic in TOPICS]
-    assert sorted(profile.commands()) == ["aggregate", "q"]  # small ones are claimed together again
+    assert sorted(asked.commands()) == ["aggregate", "q"]  # small ones are claimed together again
 
 
 async def test_what_is_below_the_floor_is_found_before_nothing_is_due(

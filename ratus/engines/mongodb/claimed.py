@@ -30,9 +30,9 @@ class Claimed:
             self._drop(next(iter(self._tasks)))
 
     def get(self, id: str, nonce: str) -> Task | None:
-        """The task that was claimed with this nonce, if it is remembered."""
+        """The task that was claimed with this nonce, or with any if none is given; if it is remembered."""
         task = self._tasks.get(id)
-        return task if task is not None and task.nonce == nonce else None
+        return task if task is not None and nonce in ("", task.nonce) else None
 
     def forget(self, ids: Iterable[str]) -> None:
         """Let go of tasks that were changed."""

@@ -127,7 +127,7 @@ class Commits:
             result = results[index] = rules.committed(task, commits[index])
             if not isinstance(result, Task):
                 continue
-            # Without a nonce the one that was seen is as good a guard, but no nonce at all is none.
+            # Without a nonce the one that is known is as good a guard, but no nonce at all is none.
             if task.nonce:
                 entries[index] = Guarded(task.id, task.nonce, _changes(commits[index]))
             else:
