@@ -1,6 +1,7 @@
 """Contenders take turns, so that all of them see the same machine."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ def compare(sections: Sequence[Section], contenders: Sequence[Contender], runs: 
             for name, run in runners.items():
                 if name in troubles:
                     continue
+                os.sync()  # so that nobody's disk is busy with what the one before has left to be written
                 try:
                     values[name].append(run())
                 except Failed as failed:

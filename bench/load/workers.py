@@ -75,7 +75,7 @@ class Rq:
 def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]:
     """Full tasks a second."""
     broker.put(1)
-    wait_until(lambda: broker.left() == 0)  # the workers have started, and done what was left of the last run
+    wait_until(lambda: broker.left() == 0)  # the workers have started
     sent = [0] * threads
     over, room = threading.Event(), threading.Event()
 
@@ -106,6 +106,7 @@ def rate(broker: Broker, threads: int, size: int, seconds: float) -> list[float]
         over.set()
         for producer in producers:
             producer.result()
+    wait_until(lambda: broker.left() == 0)  # else the workers would go on beside the next run, which is another's
     return [full / (end - begin)]
 
 
