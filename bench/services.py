@@ -65,7 +65,7 @@ def run(
         except OSError:
             if process.poll() is not None or time.monotonic() > end:
                 raise Failed(f"{command[0]} did not start: {(where / 'log').read_text()[-300:]!r}") from None
-            time.sleep(0.02)
+            time.sleep(0.02)  # a port tells nobody that it is listened on
         else:
             return
 

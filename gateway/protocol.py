@@ -33,7 +33,9 @@ _holding_on: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, list["Protocol"]
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which lets applications write whole answers."""
 
-    idle: ClassVar[int] = 120  # seconds between two requests; longer than clients keep what they do not use
+    # Seconds between two requests, which is longer than most clients keep what they do not use. It stands here, not in
+    # the settings of uvicorn, so that every server with this protocol has all of its bounds.
+    idle: ClassVar[int] = 120
     patience: ClassVar[float] = 15.0  # seconds between two looks at a request that is not here yet
     pace: ClassVar[int] = 3600  # bytes that must have come between two looks
 

@@ -37,7 +37,7 @@ async def test_connections_that_do_not_get_on_are_ended(tmp_path: Path) -> None:
 
 async def test_thousands_of_connections(tmp_path: Path) -> None:
     count = allowed(8000 if LONG else 2400) // 4
-    program = None if LONG else (sys.executable, "-c", PATIENT)
+    program = (sys.executable, "-c", PATIENT)
     with watched(tmp_path, program=program, growth=4 * count * CONNECTION_BYTES) as server:
         before = files(server.process)
         async with (
