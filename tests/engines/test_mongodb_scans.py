@@ -9,6 +9,7 @@ import pytest
 
 from ratus.config import MongoDBSettings
 from ratus.engines.mongodb import MongoDBEngine
+from tests.engines.asked import Asked
 from tests.engines.helpers import HOUR, MS, NOW, claim, commit, insert, opened, task
 from tests.mongod import Mongod
 
@@ -54,19 +55,14 @@ class Profile:
 @pytest.fixture
 def profiled(mongod: Mongod, mongodb_settings: MongoDBSettings) -> Any:
     """Note what is done within."""
-    database = mongod.client[mongodb_settings.database]
 
     @contextmanager
     def profiled() -> Iterator[Profile]:
-        profile = Profile()
-        database.command("profile", 2)
+        profile, asked = Profile(), Asked(mongod, mongodb_settings)
         try:
             yield profile
         finally:
-            database.command("profile", 0)
-            name = f"{mongodb_settings.database}.{mongodb_settings.collection}"
-            profile.entries = list(database["system.profile"].find({"ns": name}))
-            database["system.profile"].drop()
+            profile.entries = asked.entries()
         assert profile.entries
         assert "COLLSCAN" not in profile.plans
 
